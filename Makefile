@@ -1,0 +1,54 @@
+# Two commands do everything: `make course` and `make test`. Each needs Python 3.11 or newer, and reaches the Python package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+SERVE ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: course test site lint bench clean run
+
+$(VENV)/course: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"pets_learn needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[course]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/course
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[course,dev]'
+	@touch $@
+
+# Train the cat-or-dog network, print a report, build the site and serve it (SERVE=0: only build it).
+course: $(VENV)/course
+	@$(BIN)/pets-learn course
+	@$(BIN)/python book/build.py
+	@if [ "$(SERVE)" != 0 ]; then \
+	  echo "The course is at http://localhost:$(PORT) (Ctrl-C ends it)"; \
+	  $(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory book/_build/html >/dev/null 2>&1; fi
+
+# Everything that must hold: style, types, exported code in step with the notebooks, notebooks at smoke scale, site, tests.
+test: $(VENV)/dev lint
+	@$(BIN)/python tests/notebooks.py
+	@$(BIN)/python book/build.py
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+site: $(VENV)/course
+	@$(BIN)/python book/build.py
+
+bench: $(VENV)/dev
+	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+# Run one chapter on the data of PETS_LEARN_HOME and keep its outputs: make run NB=pets/02_cnn
+run: $(VENV)/dev
+	cd nbs/$(dir $(NB)) && ../../$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace $(notdir $(NB)).ipynb
+	$(BIN)/python -c "from pets_learn.show import copy_alt_text; copy_alt_text('nbs/$(NB).ipynb')"
+	$(BIN)/nbdev_clean --fname nbs/$(NB).ipynb
+	$(BIN)/nbdev_export
+
+clean:
+	rm -rf $(VENV) book/_build build dist *.egg-info .course .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
