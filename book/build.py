@@ -95,8 +95,10 @@ def sphinx_settings(source: Path, toc: Path, results: Path) -> dict[str, Any]:
 def run_sphinx(source: Path, html: Path, doctrees: Path, config: dict[str, Any]) -> tuple[int, str]:
     """Build the pages; the status and every warning. Nothing of the source folder is changed."""
     from sphinx.application import Sphinx
+    from sphinx.util.console import nocolor
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+    nocolor()
     warnings = io.StringIO()
     with patch_docutils(str(source)), docutils_namespace():
         app = Sphinx(srcdir=str(source), confdir=None, outdir=str(html), doctreedir=str(doctrees), buildername="html",

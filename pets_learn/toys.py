@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -318,9 +319,15 @@ def _light(color: _Color, share: float = 0.4) -> _Color:
     return _mix(color, (255, 252, 246), share)
 
 
+@cache
+def _times(factor: float) -> tuple[int, ...]:
+    """The values 0 to 255 multiplied; few factors are used, and often."""
+    return tuple(round(min(255, value * factor)) for value in range(256))
+
+
 def _scaled(stencil: Image.Image, factor: float) -> Image.Image:
     """A mask (mode L) with all values multiplied."""
-    return stencil.point([round(min(255, value * factor)) for value in range(256)])
+    return stencil if factor == 1 else stencil.point(_times(factor))
 
 # %% ../nbs/workshop/03_toys.ipynb #f298b5af
 class _Pen:
@@ -884,10 +891,10 @@ def _photograph(drawn: Image.Image, hair: NDArray[np.float64] | float, rng: np.r
     w, h = drawn.size
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]
     angle, slope, dim = rng.uniform((0, 0, 0), (2 * np.pi, 0.28, 0.15))
-    light = hair * (1 + slope * (x * np.cos(angle) + y * np.sin(angle)) - dim * (x * x + y * y))
+    light = hair * (1 + slope * (x * np.cos(angle) + y * np.sin(angle)) - dim * (x * x + y * y)) / 255
     cast = rng.uniform(0.82, 1.18) * rng.uniform(0.92, 1.08, 3)
-    pixels = np.clip(np.asarray(drawn) * light[:, :, None] * cast / 255, 0, 1).astype(np.float32)
-    pixels = 255 * pixels ** np.float32(rng.uniform(0.8, 1.25))
+    pixels = np.asarray(drawn) * light[:, :, None].astype(np.float32) * cast.astype(np.float32)
+    pixels = 255 * np.clip(pixels, 0, 1) ** np.float32(rng.uniform(0.8, 1.25))
     pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 

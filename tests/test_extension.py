@@ -226,6 +226,13 @@ def test_a_name_defined_twice_has_one_card_after_the_last() -> None:
     assert [c["source"][:12] for c in result] == ["def f(): ...", "def f(x): ..."[:12], "```{api-card"]
 
 
+def test_a_chapter_s_reading_list_is_plain() -> None:
+    text = "## References\n\n```{bibliography}\n:filter: docname in docnames\n```\n"
+    assert transform.with_plain_reading_list(text) == text.replace(":filter:", ":list: bullet\n:filter:")
+    listed = "```{bibliography}\n:style: plain\n:list: enumerated\n```\n"
+    assert transform.with_plain_reading_list(listed) == listed
+
+
 def test_private_exports_have_no_card() -> None:
     result, _ = shown(code("#| default_exp a"), code("#| export\ndef _f(): ..."), code("#| exporti\ndef g(): ..."))
     assert not any("api-card" in c["source"] for c in result)
@@ -309,18 +316,18 @@ def test_pages_of_chapters() -> None:
     ("<link rel='stylesheet' href='//fonts.example/a.css'>", "another host"), ("<pre>#| export\nx = 1</pre>", "directive"),
     ("<pre>/work/main/nbs</pre>", "machine"), ("<p>&lt;!-- record a b c --&gt;</p>", "mark")])
 def test_bad_pages_are_found(html: str, problem: str) -> None:
-    assert [p for p in audit.page_problems("x.html", html) if problem in p.text]
+    assert [p for p in audit.page_problems("x.html", audit.read_page(html)) if problem in p.text]
 
 
 @pytest.mark.parametrize("html", ["<img src='a.png' alt='A cat'>", "<a href='https://example.org'>x</a>", "<link rel='canonical' href='https://a.b/'>",
                                   "<script>// #| export</script>", "<p>a #| b</p>"])
-def test_good_pages_pass(html: str) -> None: assert audit.page_problems("x.html", html) == []
+def test_good_pages_pass(html: str) -> None: assert audit.page_problems("x.html", audit.read_page(html)) == []
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<p id='here'></p><a href='#here'>1</a><a href='b.html#x'>2</a><a href='c.html'>3</a><a href='https://x.y'>4</a>", encoding="utf-8")
     (tmp_path / "b.html").write_text("<p id='y'></p>", encoding="utf-8")
-    assert sorted(p.text for p in audit.broken_links(tmp_path)) == ["link to b.html#x, and the page has no such place", "link to c.html, which does not exist"]
+    assert sorted(p.text for p in audit.broken_links(tmp_path, audit.read_site(tmp_path))) == ["link to b.html#x, and the page has no such place", "link to c.html, which does not exist"]
 
 
 # --- a small book, built ---------------------------------------------------------------------------------------------

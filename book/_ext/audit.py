@@ -15,7 +15,7 @@ FETCHES = {"script": "src", "img": "src", "iframe": "src", "source": "src", "vid
            "object": "data", "link": "href"}
 LINK_KINDS_THAT_FETCH = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "manifest", "preconnect", "dns-prefetch"}
 DIRECTIVE_LINE = re.compile(r"^\s*#\s?\|\s*[a-z]", re.MULTILINE)
-THIS_MACHINE = re.compile(r"(?<![\w.])/(?:root|tmp|home/\w+|work/(?:main|shared|scratch))/")
+THIS_MACHINE = re.compile(r"(?<![\w.])/(?:root|work/(?:main|shared|scratch)|tmp/tmp\w+)(?=/)")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ def is_remote(address: str) -> bool:
     return bool(urlsplit(address).netloc)
 
 
-def page_problems(name: str, html: str) -> list[Problem]:
+def page_problems(name: str, page: Page) -> list[Problem]:
     """What is wrong with one page."""
-    page = read_page(html)
     problems = [f"image without alt text: {image.get('src', '')}" for image in page.images if not image.get("alt", "").strip()]
     problems += [f"asks another host for {address}" for address in page.fetched if is_remote(address)]
     text = "".join(page.text)
@@ -93,10 +92,14 @@ def pages_of_toc(toc: Path) -> list[str]:
     return [re.sub(r"\.(?:md|ipynb)$", "", page) for page in walk(yaml.safe_load(toc.read_text(encoding="utf-8")))]
 
 
-def broken_links(site: Path) -> list[Problem]:
+def read_site(site: Path) -> dict[str, Page]:
+    """Every page of a site by its path."""
+    paths = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts]
+    return {path.relative_to(site).as_posix(): read_page(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def broken_links(site: Path, pages: dict[str, Page]) -> list[Problem]:
     """Links between the pages of a site that lead nowhere, anchors included."""
-    pages = {path.relative_to(site).as_posix(): read_page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")
-             if "_static" not in path.relative_to(site).parts}
     problems = []
     for name, page in pages.items():
         for link in page.links:
@@ -123,7 +126,6 @@ def site_problems(site: Path, toc: Path) -> list[Problem]:
     """Everything wrong with a built site: missing pages, page by page, and links."""
     problems = [Problem(page, "named by the table of contents, but not built") for page in pages_of_toc(toc)
                 if not (site / f"{page}.html").is_file()]
-    for path in sorted(site.rglob("*.html")):
-        name = path.relative_to(site)
-        if "_static" not in name.parts: problems += page_problems(name.as_posix(), path.read_text(encoding="utf-8"))
-    return problems + broken_links(site)
+    pages = read_site(site)
+    for name, page in pages.items(): problems += page_problems(name, page)
+    return problems + broken_links(site, pages)

@@ -213,15 +213,16 @@ def notebook_definitions(cells: list[dict], page: str, root: Path) -> tuple[str 
     """The dotted module that a notebook exports (None: none) and its public definitions, the last one of each name."""
     default = default_module(cells)
     found: dict[tuple[str, str], Definition] = {}
+    lines: dict[str, dict[str, int]] = {}
     for cell in cells:
         if cell["cell_type"] != "code": continue
         directives, code = split_directives(text_of(cell))
         target = export_target(directives, default)
         if target is None or any(d.name == "exporti" for d in directives): continue
         module = f"{PACKAGE}.{target}"
-        lines = lines_in_module(root / module_path(module))
+        if module not in lines: lines[module] = lines_in_module(root / module_path(module))
         for definition in definitions_in(code, module, page):
-            found[module, definition.name] = replace(definition, line=lines.get(definition.name))
+            found[module, definition.name] = replace(definition, line=lines[module].get(definition.name))
     return (f"{PACKAGE}.{default}" if default else None), list(found.values())
 
 

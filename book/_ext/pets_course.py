@@ -15,7 +15,7 @@ from records import Record, UnknownFigure, load_records, load_seeds
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
-from transform import NOTE, shown_notebook
+from transform import NOTE, shown_notebook, with_plain_reading_list
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def prepare_source(app: Sphinx, page: str, source: list[str]) -> None:
     course: Course = app.course  # type: ignore[attr-defined]
 
     def prose(text: str) -> str:
+        if page != "references": text = with_plain_reading_list(text)
         try: return to_html(text, course.records, course.seeds)
         except UnknownFigure as error:
             logger.warning("%s", error, location=page, type="course", subtype="claim")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +25,7 @@ NOTE = "course"  # cell metadata by which the doctree stage knows the module of 
 
 
 def markdown_cell(text: str) -> dict[str, Any]:
-    """A Markdown cell; its id comes from its text, so that the same notebook always gives the same page."""
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": text}
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
 def card_cell(names: list[str]) -> dict[str, Any]:
@@ -74,7 +72,13 @@ def shown_notebook(
                 report(f"cell {i}: {problem}")
             cells += shown
     metadata = {k: v for k, v in notebook["metadata"].items() if k != "widgets"}
-    return {**notebook, "metadata": metadata, "cells": without_repeated_cards(cells)}
+    numbered = [{**cell, "id": f"cell-{i}"} for i, cell in enumerate(without_repeated_cards(cells))]
+    return {**notebook, "metadata": metadata, "cells": numbered}
+
+
+def with_plain_reading_list(text: str) -> str:
+    """The text with its `{bibliography}` as a plain list: the labels that citations link to stand on the page of references."""
+    return re.sub(r"(?m)^([`:]{3,}\{bibliography\}[^\n]*\n)(?!(?::[^\n]*\n)*:list:)", r"\1:list: bullet\n", text)
 
 
 def without_repeated_cards(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -106,9 +106,12 @@ def near_duplicates(
 
 # %% ../../nbs/pets/01_dataset.ipynb #cccc9b2c
 def _cuts(count: int, shares: Sequence[float]) -> list[int]:
-    "How many of `count` items each part gets: rounded at the running total, so that they add up."
-    edges = np.rint(np.cumsum(shares) * count).astype(int)
-    return np.diff(edges, prepend=0).tolist()
+    "How many of `count` items each part gets: rounded at the running total, so that they add up; none stays empty if it can be helped."
+    counts = np.diff(np.rint(np.cumsum(shares) * count).astype(int), prepend=0)
+    while counts.min() == 0 and count >= len(shares):
+        counts[counts.argmin()] += 1
+        counts[counts.argmax()] -= 1
+    return counts.tolist()
 
 # %% ../../nbs/pets/01_dataset.ipynb #e9effcf7
 def split_photos(
