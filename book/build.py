@@ -37,9 +37,15 @@ def settings(root: Path = ROOT) -> dict[str, str]:
 
 def inputs(source: Path, toc: Path) -> list[Path]:
     """Every file that the site is made from."""
-    own = [p for p in BOOK.rglob("*") if p.is_file() and "_build" not in p.relative_to(BOOK).parts and "__pycache__" not in p.parts]
-    pages = [p for kind in ("*.ipynb", "*.md", "*.png", "*.svg", "*.jpg") for p in source.rglob(kind)
-             if not any(part.startswith(".") for part in p.relative_to(source).parts)]
+    own = [
+        p for p in BOOK.rglob("*") if p.is_file() and "_build" not in p.relative_to(BOOK).parts and "__pycache__" not in p.parts
+    ]
+    pages = [
+        p
+        for kind in ("*.ipynb", "*.md", "*.png", "*.svg", "*.jpg")
+        for p in source.rglob(kind)
+        if not any(part.startswith(".") for part in p.relative_to(source).parts)
+    ]
     modules = list((ROOT / "pets_learn").rglob("*.py"))
     return sorted({*own, *pages, *modules, toc, ROOT / "settings.ini"})
 
@@ -47,13 +53,23 @@ def inputs(source: Path, toc: Path) -> list[Path]:
 def digest(paths: Iterable[Path]) -> str:
     """A digest of the files' names and contents and of the tools' versions."""
     total = hashlib.sha256(" ".join(f"{tool} {metadata.version(tool)}" for tool in TOOLS).encode())
-    for path in paths: total.update(str(path).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path in paths:
+        total.update(str(path).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
 def makers(toc: Path) -> list[Path]:
     """The files that say how every page is made: where one changes, all pages are made again."""
-    return sorted({BOOK / "build.py", BOOK / "_config.yml", BOOK / "references.bib", toc, ROOT / "settings.ini", *(BOOK / "_ext").glob("*.py")})
+    return sorted(
+        {
+            BOOK / "build.py",
+            BOOK / "_config.yml",
+            BOOK / "references.bib",
+            toc,
+            ROOT / "settings.ini",
+            *(BOOK / "_ext").glob("*.py"),
+        }
+    )
 
 
 def missing_pages(source: Path, toc: Path) -> list[str]:
@@ -76,8 +92,9 @@ def sphinx_settings(source: Path, toc: Path, results: Path) -> dict[str, Any]:
     asked = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
     asked["repository"] = {"url": repository(), "branch": own["branch"], "path_to_book": own["nbs_path"]}
     theme = asked["sphinx"]["config"].pop("html_theme_options")
-    config, _ = get_final_config(user_yaml=asked, cli_config={"latex_individualpages": False}, sourcedir=source,
-                                 validate=True, raise_on_invalid=True)
+    config, _ = get_final_config(
+        user_yaml=asked, cli_config={"latex_individualpages": False}, sourcedir=source, validate=True, raise_on_invalid=True
+    )
     config.pop("comments_config", None)  # of sphinx_comments, which is not used
     return config | {
         "project": own["title"],
@@ -87,8 +104,13 @@ def sphinx_settings(source: Path, toc: Path, results: Path) -> dict[str, Any]:
         "html_logo": str(BOOK / "_static" / "paw.svg"),
         "bibtex_bibfiles": [str(BOOK / "references.bib")],
         "external_toc_path": str(toc),
-        "course": {"root": str(ROOT), "results": str(results), "seeds": str(BOOK / "seeds.yml"), "repository": repository(),
-                   "branch": own["branch"]},
+        "course": {
+            "root": str(ROOT),
+            "results": str(results),
+            "seeds": str(BOOK / "seeds.yml"),
+            "repository": repository(),
+            "branch": own["branch"],
+        },
     }
 
 
@@ -101,8 +123,17 @@ def run_sphinx(source: Path, html: Path, doctrees: Path, config: dict[str, Any])
     nocolor()
     warnings = io.StringIO()
     with patch_docutils(str(source)), docutils_namespace():
-        app = Sphinx(srcdir=str(source), confdir=None, outdir=str(html), doctreedir=str(doctrees), buildername="html",
-                     confoverrides=config, status=None, warning=warnings, parallel=1)
+        app = Sphinx(
+            srcdir=str(source),
+            confdir=None,
+            outdir=str(html),
+            doctreedir=str(doctrees),
+            buildername="html",
+            confoverrides=config,
+            status=None,
+            warning=warnings,
+            parallel=1,
+        )
         app.build()
         return app.statuscode, warnings.getvalue()
 
@@ -121,18 +152,21 @@ def build(source: Path, toc: Path, out: Path, fresh: bool = False, results: Path
     seal.unlink(missing_ok=True)
     made_by = digest(makers(toc))
     if fresh or not (maker.is_file() and maker.read_text(encoding="utf-8") == made_by):
-        for folder in (html, doctrees): shutil.rmtree(folder, ignore_errors=True)
+        for folder in (html, doctrees):
+            shutil.rmtree(folder, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     maker.write_text(made_by, encoding="utf-8")
     print(f"building {len(pages_of_toc(toc))} pages", flush=True)
-    try: status, warnings = run_sphinx(source, html, doctrees, sphinx_settings(source, toc, results))
+    try:
+        status, warnings = run_sphinx(source, html, doctrees, sphinx_settings(source, toc, results))
     except Exception as error:
         shutil.rmtree(doctrees, ignore_errors=True)
         print(f"the build stopped: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     problems = [line for line in warnings.splitlines() if line.strip()]
     problems += [str(problem) for problem in site_problems(html, toc)]
-    for problem in problems: print(problem, file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     if status or problems:
         shutil.rmtree(doctrees, ignore_errors=True)  # else the next build would pass over the pages that are wrong
         print(f"the site is not clean: {len(problems)} problem{'' if len(problems) == 1 else 's'}", file=sys.stderr)
@@ -155,4 +189,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Make README.md from the landing page's text cells, with links that work on the code host.
 
-    python book/readme.py
+python book/readme.py
 """
 
 import configparser
@@ -22,7 +22,8 @@ def readme(
     prose = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
     text = MARK.sub("", "\n\n".join(prose))
     text = LINK.sub(lambda found: f"](nbs/{found.group(1)})", text)
-    site = f"{settings['doc_host'].replace('%(user)s', settings['user'])}{settings['doc_baseurl'].replace('%(repo)s', settings['repo'])}"
+    host, base = (settings[key].replace("%(user)s", settings["user"]) for key in ("doc_host", "doc_baseurl"))
+    site = host + base.replace("%(repo)s", settings["repo"])
     promise = next(line for line in text.splitlines() if line.startswith("> "))
     return text.replace(promise, f"{promise}\n\n**[Read the course]({site})**", 1).strip() + "\n"
 

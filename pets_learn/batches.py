@@ -103,12 +103,15 @@ def _decode(path: Path, size: int, method: str) -> np.ndarray | str:
     return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
 
 # %% ../nbs/workshop/04_batches.ipynb #c9e1a3b5
-def _decode_all(paths: Sequence[Path], size: int, method: str, workers: int | None) -> Iterator[np.ndarray | str]:
-    "Decode in order, in threads, with a progress bar where somebody looks at one."
-    watched = sys.stderr.isatty() or ("ipykernel" in sys.modules and not os.environ.get("IN_TEST"))
+def _decode_all(
+    paths: Sequence[Path], size: int, method: str, workers: int | None, progress: bool | None,
+) -> Iterator[np.ndarray | str]:
+    "Decode in order, in threads, with a progress bar when it takes more than a second and somebody is looking."
+    terminal, notebook = sys.stderr is not None and sys.stderr.isatty(), "ipykernel" in sys.modules
+    if progress is None: progress = len(paths) > 256 and (terminal or notebook) and not os.environ.get("IN_TEST")
     work = partial(_decode, size=size, method=method)
     with (ThreadPoolExecutor(workers or _workers()) as pool,
-          tqdm(total=len(paths), desc="decoding", unit=" photos", leave=False, delay=1, disable=not watched) as bar):
+          tqdm(total=len(paths), desc="decoding", unit=" photos", leave=False, delay=1, disable=not progress) as bar):
         for start in range(0, len(paths), 256):
             for result in pool.map(work, paths[start:start + 256]):
                 bar.update()
@@ -121,13 +124,15 @@ def _write_header(file: IO[bytes], count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 # %% ../nbs/workshop/04_batches.ipynb #fd86c1a0
-def _write_photos(file: IO[bytes], paths: Sequence[Path], size: int, method: str, workers: int | None) -> dict[str, Any]:
+def _write_photos(
+    file: IO[bytes], paths: Sequence[Path], size: int, method: str, workers: int | None, progress: bool | None,
+) -> dict[str, Any]:
     "Write all readable photos to a .npy file; return what the .json beside it says."
     kept: list[int] = []
     skipped: list[tuple[int, str]] = []
     checksum = 0
     _write_header(file, len(paths), size)
-    for i, photo in enumerate(_decode_all(paths, size, method, workers)):
+    for i, photo in enumerate(_decode_all(paths, size, method, workers, progress)):
         if isinstance(photo, str): skipped.append((i, photo))
         else:
             checksum = zlib.crc32(photo.data, checksum)
@@ -143,7 +148,9 @@ def _files(folder: Path, size: int, method: str, key: str) -> tuple[Path, Path]:
     return folder/f"{name}.npy", folder/f"{name}.json"
 
 # %% ../nbs/workshop/04_batches.ipynb #8e6b3a0c
-def _build(folder: Path, paths: Sequence[Path], size: int, method: str, key: str, workers: int | None) -> None:
+def _build(
+    folder: Path, paths: Sequence[Path], size: int, method: str, key: str, workers: int | None, progress: bool | None,
+) -> None:
     "Write both files of a cache. Raises `PetsLearnError` when the disk is or gets full."
     array, notes = _files(folder, size, method, key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +158,7 @@ def _build(folder: Path, paths: Sequence[Path], size: int, method: str, key: str
     if needed > free:
         raise PetsLearnError(f"the decoded photos take {needed / 1e6:,.0f} MB and the disk of the cache has {free / 1e6:,.0f} MB "
                              "free; free some space, or set PETS_LEARN_HOME to a folder on a larger disk")
-    with write_atomically(array) as file: entry = _write_photos(file, paths, size, method, workers)
+    with write_atomically(array) as file: entry = _write_photos(file, paths, size, method, workers, progress)
     entry |= {"format": _FORMAT, "key": key, "size": size, "method": method, "names": [path.name for path in paths]}
     with write_atomically(notes, "w") as file: json.dump(entry, file)
 
@@ -218,6 +225,7 @@ def photo_cache(
     method: str = "squash",                         # "squash", "crop" or "pad": see `fit_photo`
     folder: str | os.PathLike[str] | None = None,   # Where the cache lies; None: the first of `cache_folders` that works
     workers: int | None = None,                     # Threads that decode; None: one per processor, at most 8
+    progress: bool | None = None,                   # Show a progress bar; None: on a terminal or in a notebook only
 ) -> PhotoCache:
     """The photos, decoded; from the cache if an undamaged one is there, else decoded now and kept.
 
@@ -232,14 +240,14 @@ def photo_cache(
     folders = cache_folders() if folder is None else [Path(folder)]
     for place in folders:
         if (found := _open(place, files, size, method, key)) is not None: return found
-    return _build_and_open(_place_for(folders), files, size, method, key, workers)
+    return _build_and_open(_place_for(folders), files, size, method, key, workers, progress)
 
 # %% ../nbs/workshop/04_batches.ipynb #728a24b6
 def _build_and_open(
-    place: Path, files: tuple[Path, ...], size: int, method: str, key: str, workers: int | None,
+    place: Path, files: tuple[Path, ...], size: int, method: str, key: str, workers: int | None, progress: bool | None,
 ) -> PhotoCache:
     failure: PetsLearnError | None = None
-    try: _build(place, files, size, method, key, workers)
+    try: _build(place, files, size, method, key, workers, progress)
     except PetsLearnError as error: failure = error  # another process may have finished the same cache meanwhile
     except OSError as error: failure = PetsLearnError(f"the cache folder cannot be used: {error.strerror}; pass another folder=")
     if (built := _open(place, files, size, method, key)) is not None: return built

@@ -53,7 +53,7 @@ def report(
         f"in truth a {facts['example']['truth']}",
         f"  time        {facts['seconds']:,.0f} s for {facts['epochs']} epochs, the best of them number {facts['best_epoch']}",
         f"  model       {facts['folder']}", ""]
-    if facts["generated"]: rows.insert(2, "  GENERATED STAND-INS: drawn animals, no photos; the accuracy says nothing about real pets")
+    if facts["generated"]: rows.insert(2, "  GENERATED STAND-INS: drawn animals; the accuracy says nothing about photos")
     return "\n".join(rows)
 
 # %% ../nbs/workshop/07_cli.ipynb #d00b7502
@@ -61,7 +61,8 @@ def _order(folder: PetsFolder, epochs: int, seed: int) -> dict[str, Any]:
     "What decides the outcome of a training: if it is unchanged, a saved model is still the right one."
     import hashlib
     stems = hashlib.sha256("\n".join(path.name for path in folder.photos).encode()).hexdigest()[:16]
-    return {"photos": len(folder.photos), "names": stems, "generated": folder.generated, "epochs": epochs, "seed": seed, "version": __version__}
+    return {"photos": len(folder.photos), "names": stems, "generated": folder.generated,
+            "epochs": epochs, "seed": seed, "version": __version__}
 
 # %% ../nbs/workshop/07_cli.ipynb #a678c5b8
 def train_for_course(
@@ -89,12 +90,13 @@ def _train(folder: PetsFolder, S: Any, order: dict[str, Any], target: Path, seed
     table, cache = species_parts(folder, S.per_breed)
     run = train_species(table, cache, S.epochs, seed, watch_test=False)
     one = run.table.iloc[len(run.table) // 2]
-    answer = "dog" if one.dog > 0.5 else "cat"
+    example = {"photo": one.path.name, "answer": "dog" if one.dog > 0.5 else "cat",
+               "probability": float(max(one.dog, 1 - one.dog)), "truth": one.species}
     facts = {"task": "species", "classes": ["cat", "dog"], "side": 150, "order": order, "generated": folder.generated,
-             "data": f"{len(table):,} {kind}, {(table.part == 'train').sum():,} of them to train on", "test_photos": run.test.count,
+             "data": f"{len(table):,} {kind}, {(table.part == 'train').sum():,} of them to train on",
+             "test_photos": run.test.count, "example": example,
              "accuracy": run.test.accuracy, "interval": run.test.interval, "balanced_accuracy": run.test.balanced_accuracy,
              "confusion": run.test.confusion.tolist(), "epochs": S.epochs, "best_epoch": run.training.best_epoch + 1,
-             "example": {"photo": one.path.name, "answer": answer, "probability": float(max(one.dog, 1 - one.dog)), "truth": one.species},
              "seconds": time.perf_counter() - started, "versions": versions(), "folder": os.path.relpath(target),
              "license": "CC BY-SA 4.0, as the photos"}
     save_model(run.training.model, target, facts)
@@ -139,13 +141,15 @@ def parser() -> argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=f"pets-learn {__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     course = commands.add_parser("course", help="train the cat-or-dog network and print a report",
-                                 description="Train the cat-or-dog network, save it and print a report. A second call prints the report again.")
+                                 description="Train the cat-or-dog network, save it and print a report. "
+                                             "A second call prints the report again.")
     course.add_argument("--models", type=Path, default=Path("models"), help="folder for the trained model (default: models)")
     course.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
     course.add_argument("--fresh", action="store_true", help="train again even if the model is there")
     course.add_argument("--json", action="store_true", help="print the facts as JSON instead of a report")
     again = commands.add_parser("reproduce", help="run a chapter's experiment with several seeds and write its record",
-                                description="Run a chapter's experiment once per seed. Seeds that have run already are not run again.")
+                                description="Run a chapter's experiment once per seed. "
+                                            "Seeds that have run already are not run again.")
     again.add_argument("chapter", help="part and chapter, such as pets/cnn")
     again.add_argument("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     again.add_argument("--scale", choices=("smoke", "laptop", "gpu"), help="instead of the scale that fits this machine")
@@ -162,7 +166,8 @@ def _do(arguments: argparse.Namespace) -> None:
         path = reproduce(arguments.chapter, arguments.seeds)
         found = read_record(arguments.chapter, scale_name()) or {"figures": {}}
         print(f"{path.name if path else 'No record: smoke scale, or no checkout around the working folder'}")
-        for name, entry in found["figures"].items(): print(f"  {name:<28}{entry['mean']:>14,.4f}  ({entry['min']:,.4f} to {entry['max']:,.4f}, n = {entry['n']})")
+        for name, entry in found["figures"].items():
+            print(f"  {name:<28}{entry['mean']:>14,.4f}  ({entry['min']:,.4f} to {entry['max']:,.4f}, n = {entry['n']})")
 
 # %% ../nbs/workshop/07_cli.ipynb #bdfc45ab
 def _quiet(asked: bool) -> Any:

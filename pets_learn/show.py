@@ -60,7 +60,7 @@ def display_figure(
     if format not in ("png", "jpeg"): raise BadSetting(f"format is {format!r}; use 'png' for drawings or 'jpeg' for photos")
     buffer = io.BytesIO()
     if isinstance(figure, Figure):
-        quality = {"pil_kwargs": {"quality": 82}} if format == "jpeg" else {}
+        quality: dict[str, Any] = {"pil_kwargs": {"quality": 82}} if format == "jpeg" else {}
         figure.savefig(buffer, format=format, dpi=dots_per_inch, facecolor="white", **quality)
     else: figure.convert("RGB").save(buffer, format=format, quality=82)
     display(NotebookImage(buffer.getvalue(), format=format, alt=alt, metadata={"alt": alt}))

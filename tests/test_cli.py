@@ -50,9 +50,14 @@ def test_json_is_json_and_nothing_else(environment, tmp_path):
     assert saved == facts
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    ("reproduce pets/nothing", "no chapter 'pets/nothing'"), ("reproduce pets/dataset", "declares no experiment"),
-    ("reproduce pets/cnn --seeds 0", "at least one")])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("reproduce pets/nothing", "no chapter 'pets/nothing'"),
+        ("reproduce pets/dataset", "declares no experiment"),
+        ("reproduce pets/cnn --seeds 0", "at least one"),
+    ],
+)
 def test_wrong_arguments_get_a_sentence_and_exit_code_2(environment, tmp_path, words, message):
     done = pets_learn(words, environment, tmp_path)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
@@ -72,7 +77,9 @@ def test_models_folder_that_is_a_file(environment, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_leaves_nothing_half_written(environment, tmp_path):
     code = "import sys; from pets_learn.cli import main; sys.exit(main(['course']))"
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline().startswith("Training on")
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)

@@ -73,9 +73,13 @@ def test_table_of_drawn_pets_survives_the_quirks(drawn):
 
 def variants(photo: Image.Image) -> dict[str, Image.Image]:
     width, height = photo.size
-    return {"smaller": photo.resize((width * 2 // 3, height * 2 // 3)), "darker": ImageEnhance.Brightness(photo).enhance(0.8),
-            "gray": photo.convert("L").convert("RGB"), "squeezed": photo.resize((160, 160)),
-            "trimmed": photo.crop((width // 50, height // 50, width - width // 50, height - height // 50))}
+    return {
+        "smaller": photo.resize((width * 2 // 3, height * 2 // 3)),
+        "darker": ImageEnhance.Brightness(photo).enhance(0.8),
+        "gray": photo.convert("L").convert("RGB"),
+        "squeezed": photo.resize((160, 160)),
+        "trimmed": photo.crop((width // 50, height // 50, width - width // 50, height - height // 50)),
+    }
 
 
 @pytest.mark.parametrize("kind", ["smaller", "darker", "gray", "squeezed", "trimmed"])

@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(p for p in (ROOT / "pets_learn").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 # A part may import the parts whose level is lower, and itself. The front (the command line) stands on top of everything.
-LEVEL = {"workshop": 0, "foundations": 1, "pets": 2, "faces": 3, "efficient": 3, "representations": 3, "pixels": 4, "generation": 4, "start": 5, "front": 6}
+LEVEL = {
+    "workshop": 0,
+    "foundations": 1,
+    "pets": 2,
+    "faces": 3,
+    "efficient": 3,
+    "representations": 3,
+    "pixels": 4,
+    "generation": 4,
+    "start": 5,
+    "front": 6,
+}
 FRONT = {"cli"}
 
 
@@ -55,9 +66,19 @@ def test_imports_point_one_way(path):
 
 def test_rule_would_notice_a_wrong_import(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text("from pets_learn.pets.cnn import binary_cnn, _block\nfrom pets_learn import data\nimport pets_learn.faces.pairs\n")
-    assert imports(bad) == [("pets_learn.pets.cnn", ["binary_cnn", "_block"]), ("pets_learn.data", []), ("pets_learn.faces.pairs", [])]
-    assert part_of("pets_learn.data") == "workshop" and part_of("pets_learn.pets.cnn") == "pets" and part_of("pets_learn.cli") == "front"
+    bad.write_text(
+        "from pets_learn.pets.cnn import binary_cnn, _block\nfrom pets_learn import data\nimport pets_learn.faces.pairs\n"
+    )
+    assert imports(bad) == [
+        ("pets_learn.pets.cnn", ["binary_cnn", "_block"]),
+        ("pets_learn.data", []),
+        ("pets_learn.faces.pairs", []),
+    ]
+    assert (
+        part_of("pets_learn.data") == "workshop"
+        and part_of("pets_learn.pets.cnn") == "pets"
+        and part_of("pets_learn.cli") == "front"
+    )
 
 
 def test_one_chapter_one_module():
@@ -77,7 +98,9 @@ def run_python(code: str) -> str:
 
 @pytest.mark.parametrize("module", ["pets_learn", "pets_learn.run", "pets_learn.data", "pets_learn.toys", "pets_learn.cli"])
 def test_light_modules_import_nothing_heavy(module):
-    heavy = run_python(f"import sys, {module}; print(*sorted({{'torch', 'fastai', 'matplotlib', 'sklearn', 'pandas'}} & sys.modules.keys()))")
+    heavy = run_python(
+        f"import sys, {module}; print(*sorted({{'torch', 'fastai', 'matplotlib', 'sklearn', 'pandas'}} & sys.modules.keys()))"
+    )
     assert heavy == ""
 
 
@@ -137,7 +160,9 @@ def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
     (wheel,) = tmp_path.glob("pets_learn-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name_of(p).replace(".", "/") + ".py" for p in MODULES} <= set(names)
-    assert any(name.endswith("licenses/LICENSE") for name in names) and not any(name.startswith(("nbs", "tests")) for name in names)
+    assert any(name.endswith("licenses/LICENSE") for name in names) and not any(
+        name.startswith(("nbs", "tests")) for name in names
+    )
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "empty"], check=True)
     bin_folder = tmp_path / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
     subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)

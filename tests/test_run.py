@@ -68,7 +68,10 @@ with write_atomically("model.bin") as file:
 
 def test_folder_that_is_a_file_gives_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(run.PetsLearnError, match="choose a folder you can write to"), run.write_atomically(tmp_path / "file" / "x"):
+    with (
+        pytest.raises(run.PetsLearnError, match="choose a folder you can write to"),
+        run.write_atomically(tmp_path / "file" / "x"),
+    ):
         pass
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from IPython.utils.capture import capture_output
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 from torch import nn
 
@@ -14,11 +14,18 @@ from pets_learn import show
 from pets_learn.run import BadSetting
 
 
-def shown(function, *args, **options):
-    with capture_output() as caught:
+@pytest.fixture
+def shown(monkeypatch):
+    """Call a drawing function and return the data and metadata that a notebook would store."""
+
+    def call(function, *args, **options):
+        caught = []
+        monkeypatch.setattr(show, "display", caught.append)
         function(*args, **options)
-    (output,) = caught.outputs
-    return output
+        (image,) = caught
+        return DisplayFormatter().format(image)
+
+    return call
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
@@ -34,20 +41,24 @@ def test_what_is_no_picture_is_refused(shape):
         show.as_image(np.zeros(shape))
 
 
-@pytest.mark.parametrize("draw", [
-    lambda alt: show.photo_grid([np.zeros((9, 9, 3))] * 3, alt=alt),
-    lambda alt: show.confusion(np.eye(3), "abc", alt=alt),
-    lambda alt: show.confusion(np.eye(37, dtype=int), [str(i) for i in range(37)], alt=alt)])
-def test_alt_text_arrives_beside_the_picture(draw):
-    output = shown(draw, "Four words at least, please.")
-    (kind,) = output.metadata
-    assert kind in output.data and output.metadata[kind]["alt"] == "Four words at least, please."
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda alt: show.photo_grid([np.zeros((9, 9, 3))] * 3, alt=alt),
+        lambda alt: show.confusion(np.eye(3), "abc", alt=alt),
+        lambda alt: show.confusion(np.eye(37, dtype=int), [str(i) for i in range(37)], alt=alt),
+    ],
+)
+def test_alt_text_arrives_beside_the_picture(draw, shown):
+    data, metadata = shown(draw, "Four words at least, please.")
+    (kind,) = metadata
+    assert kind in data and metadata[kind]["alt"] == "Four words at least, please."
 
 
-def test_photo_grids_stay_small():
+def test_photo_grids_stay_small(shown):
     noise = np.random.default_rng(0).random((37, 200, 300, 3))
-    output = shown(show.photo_grid, list(noise), alt="Thirty-seven pictures of pure noise.")
-    assert len(output.data["image/jpeg"]) < 600_000, "even noise, which no JPEG can compress, stays small"
+    data, _ = shown(show.photo_grid, list(noise), alt="Thirty-seven pictures of pure noise.")
+    assert len(data["image/jpeg"]) < 600_000, "even noise, which no JPEG can compress, stays small"
 
 
 def test_layer_table_counts_every_parameter_of_any_network():
@@ -60,4 +71,6 @@ def test_layer_table_counts_every_parameter_of_any_network():
             return self.left(x) + self.right(x)
 
     table = show.layer_table(Fork(), (3, 8, 8))
-    assert list(table.layer) == ["left", "right.0", "right.1"] and table.parameters.sum() == sum(p.numel() for p in Fork().parameters())
+    assert list(table.layer) == ["left", "right.0", "right.1"] and table.parameters.sum() == sum(
+        p.numel() for p in Fork().parameters()
+    )

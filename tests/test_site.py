@@ -53,8 +53,11 @@ def test_every_page_of_the_table_of_contents_exists(site: Path) -> None:
 
 
 def test_every_notebook_is_in_the_table_of_contents() -> None:
-    written = [path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*.ipynb")
-               if not any(part.startswith((".", "_")) for part in path.relative_to(SOURCE).parts)]
+    written = [
+        path.relative_to(SOURCE).with_suffix("").as_posix()
+        for path in SOURCE.rglob("*.ipynb")
+        if not any(part.startswith((".", "_")) for part in path.relative_to(SOURCE).parts)
+    ]
     assert sorted(set(written) - set(PAGES)) == []
 
 
@@ -94,18 +97,24 @@ def test_every_exported_name_has_a_card_and_a_line_in_the_index(soups: dict[str,
     assert registry.names
     index = {a["href"] for a in soups["api"].select("a.api-name")}
     for full, definition in registry.names.items():
-        if definition.page not in soups: continue
+        if definition.page not in soups:
+            continue
         card = soups[definition.page].find(id=full)
         assert card is not None and card.name == "details", f"{full} has no card on {definition.page}"
         assert f"{definition.page}.html#{full}" in index, f"{full} is not in the index"
-        assert card.select_one(f'a[href*="api.html#module-{definition.module}"]'), f"the card of {full} does not lead to the index"
+        assert card.select_one(f'a[href*="api.html#module-{definition.module}"]'), (
+            f"the card of {full} does not lead to the index"
+        )
 
 
 def test_chapters_and_modules_lead_to_each_other(soups: dict[str, Any]) -> None:
     registry = read_registry(SOURCE, ROOT)
     for module, page in registry.pages.items():
-        if page not in soups or not registry.of_module(module): continue
-        assert soups[page].select_one(f'.chapter-module a[href*="api.html#module-{module}"]'), f"{page} does not lead to the names of {module}"
+        if page not in soups or not registry.of_module(module):
+            continue
+        assert soups[page].select_one(f'.chapter-module a[href*="api.html#module-{module}"]'), (
+            f"{page} does not lead to the names of {module}"
+        )
         assert soups["api"].select_one(f'a[href="{page}.html"]'), f"the index does not lead to {page}"
 
 
@@ -115,15 +124,18 @@ def test_backticked_names_are_links(soups: dict[str, Any]) -> None:
 
 
 def test_the_scoreboard_lists_every_system(soups: dict[str, Any]) -> None:
-    for number in range(1, 34): assert soups["scoreboard"].find(id=f"system-{number}"), f"system {number} is not on the Scoreboard"
+    for number in range(1, 34):
+        assert soups["scoreboard"].find(id=f"system-{number}"), f"system {number} is not on the Scoreboard"
 
 
 def test_no_claim_is_left_as_a_comment(soups: dict[str, Any]) -> None:
-    for page, soup in soups.items(): assert not re.search(r"<!--\s*(record|seed|by hand)", str(soup.select_one("article"))), page
+    for page, soup in soups.items():
+        assert not re.search(r"<!--\s*(record|seed|by hand)", str(soup.select_one("article"))), page
 
 
 def test_vendored_software_brings_its_license() -> None:
-    for folder in (ROOT / "book" / "_static" / "vendor").iterdir(): assert (folder / "LICENSE").is_file(), f"{folder.name} has no LICENSE"
+    for folder in (ROOT / "book" / "_static" / "vendor").iterdir():
+        assert (folder / "LICENSE").is_file(), f"{folder.name} has no LICENSE"
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------
@@ -136,7 +148,8 @@ def chromium() -> str | None:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None: pass
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +165,8 @@ def address(site: Path) -> Iterator[str]:
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="checks in a browser need playwright: pip install playwright")
     where = chromium()
-    if where is None: pytest.skip("checks in a browser need Chromium, which is not on this machine: apt-get install chromium")
+    if where is None:
+        pytest.skip("checks in a browser need Chromium, which is not on this machine: apt-get install chromium")
     with playwright.sync_playwright() as running:
         started = running.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu"])
         yield started
@@ -171,7 +185,8 @@ class Watched:
 
         def handle(route: Any) -> None:
             url = route.request.url
-            if urlsplit(url).netloc == own or url.startswith(("data:", "blob:")): route.continue_()
+            if urlsplit(url).netloc == own or url.startswith(("data:", "blob:")):
+                route.continue_()
             else:
                 self.foreign.append(url)
                 route.abort()
@@ -193,6 +208,7 @@ def desktop(browser: Any, address: str) -> Iterator[Watched]:
 
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+UNSET = "[...document.querySelectorAll('article .math')].filter(e => !e.querySelector('mjx-container')).length"
 FORMULAS = "() => !document.querySelector('.math') || document.querySelector('mjx-container')"
 
 
@@ -205,8 +221,10 @@ def test_a_page_in_the_browser(desktop: Watched, address: str, page: str) -> Non
     assert desktop.foreign == [], "the page asks other hosts"
     assert desktop.errors == [], "the console has errors"
     assert shown.locator("[data-mml-node=merror]").count() == 0, "a formula could not be set"
-    assert shown.evaluate("[...document.querySelectorAll('article span.math, article div.math')].filter(e => !e.querySelector('mjx-container')).length") == 0
-    pictures = shown.evaluate("[...document.images].map(i => [i.getAttribute('src'), i.alt.trim(), i.loading === 'lazy' || i.naturalWidth > 0])")
+    assert shown.evaluate(UNSET) == 0, "a formula was not set"
+    pictures = shown.evaluate(
+        "[...document.images].map(i => [i.getAttribute('src'), i.alt.trim(), i.loading === 'lazy' || i.naturalWidth > 0])"
+    )
     assert [src for src, alt, _ in pictures if not alt] == [], "pictures without alt text"
     assert [src for src, _, loaded in pictures if not loaded] == [], "pictures that did not load"
     assert not audit.DIRECTIVE_LINE.search(shown.inner_text("article"))
@@ -227,7 +245,9 @@ def test_light_and_dark(desktop: Watched, address: str) -> None:
     shown = desktop.open(f"{address}/index.html")
     seen = {}
     for _ in range(4):
-        seen[shown.evaluate("document.documentElement.dataset.theme")] = brightness(shown.evaluate("getComputedStyle(document.body).backgroundColor"))
+        seen[shown.evaluate("document.documentElement.dataset.theme")] = brightness(
+            shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        )
         shown.locator(".theme-switch-button:visible").first.click()
         shown.wait_for_timeout(250)
     assert seen["light"] > 200 and seen["dark"] < 60, seen

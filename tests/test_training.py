@@ -41,8 +41,16 @@ def test_every_optimizer_learns(optimizer):
 @pytest.mark.parametrize("optimizer", sorted(training.OPTIMIZERS))
 def test_plateau_reaches_the_optimizer_itself(optimizer):
     """With a loss that never improves the rate must fall inside the optimizer, not only in a copy."""
-    made = training.fit(nn.Linear(4, 2), problem(), lambda z, y: z.sum() * 0 + 1, epochs=5, learning_rate=0.1,
-                        optimizer=optimizer, plateau=1, factor=0.5)
+    made = training.fit(
+        nn.Linear(4, 2),
+        problem(),
+        lambda z, y: z.sum() * 0 + 1,
+        epochs=5,
+        learning_rate=0.1,
+        optimizer=optimizer,
+        plateau=1,
+        factor=0.5,
+    )
     assert made.learner.opt.opt.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**4)
 
 
@@ -90,7 +98,11 @@ train(epochs=2)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert [line[:11] for line in lines] == ["epoch   1/2", "epoch   2/2"] and "\r" not in done.stdout + done.stderr and "it/s" not in done.stderr
+    assert (
+        [line[:11] for line in lines] == ["epoch   1/2", "epoch   2/2"]
+        and "\r" not in done.stdout + done.stderr
+        and "it/s" not in done.stderr
+    )
 
 
 @settings(deadline=None, max_examples=50)
@@ -107,8 +119,12 @@ def test_judge_agrees_with_scikit_learn(classes, count, seed):
 
 
 def test_bad_settings_are_refused_before_training():
-    for options, words in [({"epochs": 0}, "epochs >= 1"), ({"learning_rate": 0}, "learning_rate > 0"), ({"optimizer": "x"}, "choose from"),
-                           ({"plateau": 1, "factor": 2}, "factor between")]:
+    for options, words in [
+        ({"epochs": 0}, "epochs >= 1"),
+        ({"learning_rate": 0}, "learning_rate > 0"),
+        ({"optimizer": "x"}, "choose from"),
+        ({"plateau": 1, "factor": 2}, "factor between"),
+    ]:
         with pytest.raises(BadSetting, match=words):
             train(**options)
 

@@ -11,9 +11,27 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-FETCHES = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src",
-           "object": "data", "link": "href"}
-LINK_KINDS_THAT_FETCH = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "manifest", "preconnect", "dns-prefetch"}
+FETCHES = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+    "object": "data",
+    "link": "href",
+}
+LINK_KINDS_THAT_FETCH = {
+    "stylesheet",
+    "icon",
+    "shortcut icon",
+    "preload",
+    "modulepreload",
+    "manifest",
+    "preconnect",
+    "dns-prefetch",
+}
 DIRECTIVE_LINE = re.compile(r"^\s*#\s?\|\s*[a-z]", re.MULTILINE)
 THIS_MACHINE = re.compile(r"(?<![\w.])/(?:root|work/(?:main|shared|scratch)|tmp/tmp\w+)(?=/)")
 
@@ -23,7 +41,8 @@ class Problem:
     page: str
     text: str
 
-    def __str__(self) -> str: return f"{self.page}: {self.text}"
+    def __str__(self) -> str:
+        return f"{self.page}: {self.text}"
 
 
 class Page(HTMLParser):
@@ -41,19 +60,27 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
-        if "id" in values: self.ids.add(values["id"])
-        if tag == "img": self.images.append(values)
-        if tag == "a" and values.get("href"): self.links.append(values["href"])
+        if "id" in values:
+            self.ids.add(values["id"])
+        if tag == "img":
+            self.images.append(values)
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
         fetches = tag != "link" or any(kind in LINK_KINDS_THAT_FETCH for kind in values.get("rel", "").lower().split())
-        if tag in FETCHES and fetches and values.get(FETCHES[tag]): self.fetched.append(values[FETCHES[tag]])
-        if "math" in values.get("class", "").split(): self.has_math = True
-        if tag in ("script", "style"): self._silent += 1
+        if tag in FETCHES and fetches and values.get(FETCHES[tag]):
+            self.fetched.append(values[FETCHES[tag]])
+        if "math" in values.get("class", "").split():
+            self.has_math = True
+        if tag in ("script", "style"):
+            self._silent += 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style"): self._silent -= 1
+        if tag in ("script", "style"):
+            self._silent -= 1
 
     def handle_data(self, data: str) -> None:
-        if not self._silent: self.text.append(data)
+        if not self._silent:
+            self.text.append(data)
 
 
 def read_page(html: str) -> Page:
@@ -84,10 +111,13 @@ def pages_of_toc(toc: Path) -> list[str]:
     def walk(node: object) -> Iterator[str]:
         if isinstance(node, dict):
             for key, value in node.items():
-                if key in ("root", "file"): yield str(value)
-                else: yield from walk(value)
+                if key in ("root", "file"):
+                    yield str(value)
+                else:
+                    yield from walk(value)
         elif isinstance(node, list):
-            for item in node: yield from walk(item)
+            for item in node:
+                yield from walk(item)
 
     return [re.sub(r"\.(?:md|ipynb)$", "", page) for page in walk(yaml.safe_load(toc.read_text(encoding="utf-8")))]
 
@@ -104,10 +134,12 @@ def broken_links(site: Path, pages: dict[str, Page]) -> list[Problem]:
     for name, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
-            if parts.scheme or parts.netloc: continue
+            if parts.scheme or parts.netloc:
+                continue
             target = name if not parts.path else (Path(name).parent / unquote(parts.path)).as_posix()
             target = target_in_site(target)
-            if not (site / target).is_file(): problems.append(Problem(name, f"link to {link}, which does not exist"))
+            if not (site / target).is_file():
+                problems.append(Problem(name, f"link to {link}, which does not exist"))
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
                 problems.append(Problem(name, f"link to {link}, and the page has no such place"))
     return problems
@@ -117,15 +149,21 @@ def target_in_site(path: str) -> str:
     """The path with its `..` resolved."""
     kept: list[str] = []
     for part in path.split("/"):
-        if part == "..": kept = kept[:-1]
-        elif part not in ("", "."): kept.append(part)
+        if part == "..":
+            kept = kept[:-1]
+        elif part not in ("", "."):
+            kept.append(part)
     return "/".join(kept)
 
 
 def site_problems(site: Path, toc: Path) -> list[Problem]:
     """Everything wrong with a built site: missing pages, page by page, and links."""
-    problems = [Problem(page, "named by the table of contents, but not built") for page in pages_of_toc(toc)
-                if not (site / f"{page}.html").is_file()]
+    problems = [
+        Problem(page, "named by the table of contents, but not built")
+        for page in pages_of_toc(toc)
+        if not (site / f"{page}.html").is_file()
+    ]
     pages = read_site(site)
-    for name, page in pages.items(): problems += page_problems(name, page)
+    for name, page in pages.items():
+        problems += page_problems(name, page)
     return problems + broken_links(site, pages)

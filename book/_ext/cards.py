@@ -39,16 +39,27 @@ class Summary(nodes.General, nodes.Element):
     """`<summary>` of a folded part."""
 
 
-def visit_folded(self: Any, node: Folded) -> None: self.body.append(self.starttag(node, "details"))
-def depart_folded(self: Any, node: Folded) -> None: self.body.append("</details>\n")
-def visit_summary(self: Any, node: Summary) -> None: self.body.append(self.starttag(node, "summary", ""))
-def depart_summary(self: Any, node: Summary) -> None: self.body.append("</summary>\n")
+def visit_folded(self: Any, node: Folded) -> None:
+    self.body.append(self.starttag(node, "details"))
+
+
+def depart_folded(self: Any, node: Folded) -> None:
+    self.body.append("</details>\n")
+
+
+def visit_summary(self: Any, node: Summary) -> None:
+    self.body.append(self.starttag(node, "summary", ""))
+
+
+def depart_summary(self: Any, node: Summary) -> None:
+    self.body.append("</summary>\n")
 
 
 # --- small pieces ---------------------------------------------------------------------------------------------------
 
 
-def words(text: str, *classes: str) -> nodes.inline: return nodes.inline("", text, classes=list(classes))
+def words(text: str, *classes: str) -> nodes.inline:
+    return nodes.inline("", text, classes=list(classes))
 
 
 def block(*children: nodes.Node, classes: Iterable[str] = ()) -> nodes.container:
@@ -61,8 +72,17 @@ def outside(text: str, address: str, *classes: str) -> nodes.reference:
 
 def page_link(text: str, page: str, anchor: str = "", *classes: str) -> pending_xref:
     """A link to a page of the course that is resolved when the page is written."""
-    return pending_xref("", nodes.inline("", text), refdomain="", reftype="course-page", reftarget=page, anchor=anchor,
-                        refexplicit=True, refwarn=True, classes=list(classes))
+    return pending_xref(
+        "",
+        nodes.inline("", text),
+        refdomain="",
+        reftype="course-page",
+        reftarget=page,
+        anchor=anchor,
+        refexplicit=True,
+        refwarn=True,
+        classes=list(classes),
+    )
 
 
 def cell_of(content: str | nodes.Node | list[nodes.Node]) -> nodes.entry:
@@ -95,8 +115,11 @@ class ApiCard(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         definition = registry_of(self.env.app).names.get(name)
-        if definition is None: raise self.error(f"{name} is not exported by any notebook")
-        card = Folded("", self.summary(definition), self.inside(definition), classes=["api-card", f"api-{definition.kind}"], ids=[name])
+        if definition is None:
+            raise self.error(f"{name} is not exported by any notebook")
+        card = Folded(
+            "", self.summary(definition), self.inside(definition), classes=["api-card", f"api-{definition.kind}"], ids=[name]
+        )
         kind = {"function": "function", "class": "class", "error": "exception"}.get(definition.kind, "data")
         self.env.get_domain("py").note_object(name, kind, name, location=card)
         self.state.document.note_explicit_target(card)
@@ -104,24 +127,41 @@ class ApiCard(SphinxDirective):
 
     def summary(self, definition: Definition) -> Summary:
         brief = self.inline(definition.brief) if definition.brief else []
-        return Summary("", words(definition.kind, "api-kind"), nodes.literal("", definition.signature, classes=["api-signature"]),
-                       nodes.inline("", "", *brief, classes=["api-brief"]))
+        return Summary(
+            "",
+            words(definition.kind, "api-kind"),
+            nodes.literal("", definition.signature, classes=["api-signature"]),
+            nodes.inline("", "", *brief, classes=["api-brief"]),
+        )
 
     def inside(self, definition: Definition) -> nodes.container:
         parts: list[nodes.Node] = []
-        rest = definition.docstring.strip()
-        if rest and " ".join(rest.split()) != definition.brief: parts += self.markdown(rest)
-        if definition.parameters or definition.returns: parts.append(self.parameters(definition))
-        for method in definition.methods: parts.append(self.method(method))
+        if definition.rest:
+            parts += self.markdown(definition.rest)
+        if definition.parameters or definition.returns:
+            parts.append(self.parameters(definition))
+        for method in definition.methods:
+            parts.append(self.method(method))
         source = outside("source", source_address(self.env.app, definition.module, definition.line))
         index = page_link("all names", "api", f"module-{definition.module}")
-        parts.append(nodes.paragraph("", "", nodes.literal("", definition.full_name, classes=["no-link"]), nodes.Text(" · "), source,
-                                     nodes.Text(" · "), index, classes=["api-links"]))
+        parts.append(
+            nodes.paragraph(
+                "",
+                "",
+                nodes.literal("", definition.full_name, classes=["no-link"]),
+                nodes.Text(" · "),
+                source,
+                nodes.Text(" · "),
+                index,
+                classes=["api-links"],
+            )
+        )
         return block(*parts, classes=["api-inside"])
 
     def parameters(self, definition: Definition) -> nodes.container:
         rows = [self.parameter(p) for p in definition.parameters]
-        if definition.returns: rows.append(self.parameter(definition.returns, result=True))
+        if definition.returns:
+            rows.append(self.parameter(definition.returns, result=True))
         first = "field" if definition.kind == "class" and not definition.returns else "parameter"
         return table([first, "type", "default", "what it is"], rows, ["api-parameters"])
 
@@ -129,15 +169,21 @@ class ApiCard(SphinxDirective):
         name: nodes.Node = words("returns", "api-returns") if result else nodes.literal("", p.name, classes=["no-link"])
         kind: str | nodes.Node = nodes.literal("", p.type) if p.type else ""
         default: str | nodes.Node = "" if result or p.name.startswith("*") else words("required", "api-required")
-        if p.default is not None: default = nodes.literal("", p.default, classes=["no-link"])
+        if p.default is not None:
+            default = nodes.literal("", p.default, classes=["no-link"])
         return [cell_of(name), cell_of(kind), cell_of(default), cell_of(self.inline(p.comment) if p.comment else "")]
 
     def method(self, method: Definition) -> nodes.container:
         brief = self.inline(" ".join(method.docstring.split("\n\n")[0].split())) if method.docstring else []
-        line = nodes.paragraph("", "", nodes.literal("", "." + method.signature, classes=["no-link", "api-signature"]), nodes.Text("  "), *brief)
+        line = nodes.paragraph(
+            "", "", nodes.literal("", "." + method.signature, classes=["no-link", "api-signature"]), nodes.Text("  "), *brief
+        )
         given = [p for p in method.parameters if p.comment]
         parts: list[nodes.Node] = [line]
-        if given: parts.append(table(["parameter", "type", "default", "what it is"], [self.parameter(p) for p in given], ["api-parameters"]))
+        if given:
+            parts.append(
+                table(["parameter", "type", "default", "what it is"], [self.parameter(p) for p in given], ["api-parameters"])
+            )
         return block(*parts, classes=["api-method"])
 
     def markdown(self, text: str) -> list[nodes.Node]:
@@ -161,16 +207,29 @@ class ApiIndex(SphinxDirective):
 
     def module(self, registry: Registry, module: str) -> nodes.section | None:
         definitions = registry.of_module(module)
-        if not definitions: return None
+        if not definitions:
+            return None
         anchor = f"module-{module}"
         title = nodes.title("", "", nodes.literal("", module, classes=["no-link"]))
         part = nodes.section("", title, ids=[anchor], names=[anchor])
         self.state.document.note_explicit_target(part)
         page = registry.pages[module]
-        part += nodes.paragraph("", "", page_link("the chapter", page), nodes.Text(" · "),
-                                outside("source", source_address(self.env.app, module)), classes=["api-links"])
-        rows = [[cell_of([page_link(d.name, d.page, d.full_name, "api-name")]), cell_of(words(d.kind, "api-kind")), cell_of(self.brief(d))]
-                for d in sorted(definitions, key=lambda d: (d.kind == "value", d.name.lower()))]
+        part += nodes.paragraph(
+            "",
+            "",
+            page_link("the chapter", page),
+            nodes.Text(" · "),
+            outside("source", source_address(self.env.app, module)),
+            classes=["api-links"],
+        )
+        rows = [
+            [
+                cell_of([page_link(d.name, d.page, d.full_name, "api-name")]),
+                cell_of(words(d.kind, "api-kind")),
+                cell_of(self.brief(d)),
+            ]
+            for d in sorted(definitions, key=lambda d: (d.kind == "value", d.name.lower()))
+        ]
         part += table(["name", "kind", "what it does"], rows, ["api-index"])
         return part
 
@@ -196,22 +255,29 @@ class Scoreboard(SphinxDirective):
         for system in found:
             state = "score-done" if system.measured else "score-missing"
             said = f"{system.row['number']} {system.row['title']}: {'measured' if system.measured else 'missing'}"
-            link = nodes.reference("", "", nodes.inline("", str(system.row["number"])), refid=f"system-{system.row['number']}",
-                                   internal=True, classes=["score-tile", state], reftitle=said)
+            link = nodes.reference(
+                "",
+                "",
+                nodes.inline("", str(system.row["number"])),
+                refid=f"system-{system.row['number']}",
+                internal=True,
+                classes=["score-tile", state],
+                reftitle=said,
+            )
             tiles.append(link)
         return block(nodes.paragraph("", "", *tiles), classes=["score-tiles"])
 
     def main_table(self, found: list[System]) -> nodes.container:
         rows = [row for system in found for row in self.system_rows(system)]
-        return table(["system", "figure", "theirs", "ours", "ratio"], rows, ["scoreboard"])
+        return table(["figure", "theirs", "ours", "ratio"], rows, ["scoreboard"])
 
     def system_rows(self, system: System) -> list[list[nodes.entry]]:
-        rows = []
-        for i, line in enumerate(system.lines):
-            row = [cell_of(line.name), cell_of(self.theirs(line)), cell_of(self.ours(line)), cell_of(self.ratio(line))]
-            if i == 0: row.insert(0, self.about(system))
-            rows.append(row)
-        return rows
+        """One row over the full width that says what the system is, then one for each figure."""
+        lines = [
+            [cell_of(line.name), cell_of(self.theirs(line)), cell_of(self.ours(line)), cell_of(self.ratio(line))]
+            for line in system.lines
+        ]
+        return [[self.about(system)], *lines]
 
     def about(self, system: System) -> nodes.entry:
         row = system.row
@@ -219,33 +285,47 @@ class Scoreboard(SphinxDirective):
         links: list[nodes.Node] = []
         for chapter in chapters:
             page = page_of(chapter, sorted(self.env.found_docs))
-            if links: links.append(nodes.Text(", "))
+            if links:
+                links.append(nodes.Text(", "))
             links.append(page_link(chapter, page) if page else words(chapter, "score-unwritten"))
-        entry = nodes.entry("", nodes.paragraph("", "", words(str(row["number"]), "score-number"), nodes.strong("", row["title"])),
-                            nodes.paragraph("", row["system"], classes=["score-system"]),
-                            nodes.paragraph("", "", *links, nodes.Text(f" · seed {row['seed']}"), classes=["score-chapters"]),
-                            morerows=len(system.lines) - 1, ids=[f"system-{row['number']}"])
+        entry = nodes.entry(
+            "",
+            nodes.paragraph("", "", words(str(row["number"]), "score-number"), nodes.strong("", row["title"])),
+            nodes.paragraph("", row["system"], classes=["score-system"]),
+            nodes.paragraph("", "", *links, nodes.Text(f" · seed {row['seed']}"), classes=["score-chapters"]),
+            morecols=3,
+            ids=[f"system-{row['number']}"],
+            classes=["score-about"],
+        )
         self.state.document.note_explicit_target(entry)
         return entry
 
     def theirs(self, line: Line) -> list[nodes.Node]:
-        if line.seed is None: return [words("no figure", "score-none")]
-        said: list[nodes.Node] = [nodes.Text(number_in_words(line.seed["value"], unit_beside(line.name, line.seed.get("unit") or "")))]
-        if line.seed.get("note"): said.append(words(f" {line.seed['note']}", "score-note"))
+        if line.seed is None:
+            return [words("no figure", "score-none")]
+        said: list[nodes.Node] = [
+            nodes.Text(number_in_words(line.seed["value"], unit_beside(line.name, line.seed.get("unit") or "")))
+        ]
+        if line.seed.get("note"):
+            said.append(words(f" {line.seed['note']}", "score-note"))
         return said
 
     def ours(self, line: Line) -> list[nodes.Node]:
-        if not line.ours: return [words("missing", "score-absent")]
+        if not line.ours:
+            return [words("missing", "score-absent")]
         said: list[nodes.Node] = []
         for o in line.ours:
-            if said: said.append(words(" ", "score-break"))
+            if said:
+                said.append(words(" ", "score-break"))
             said += measured(o, line.name)
         return said
 
     def ratio(self, line: Line) -> list[nodes.Node]:
-        if line.seed is None or not line.ours: return []
+        if line.seed is None or not line.ours:
+            return []
         found = ratio(line.ours[0].figure, line.seed)
-        if found is None: return []
+        if found is None:
+            return []
         state = verdict(line.ours[0].figure, line.seed)
         text = "equal" if state == "equal" else ratio_in_words(found)
         return [words(text, "score-ratio", f"score-{state or 'plain'}")]
@@ -266,9 +346,12 @@ class OtherFigures(SphinxDirective):
         course = self.env.app.course  # type: ignore[attr-defined]
         self.env.note_reread()
         found = other_figures(course.records)
-        if not found: return [nodes.paragraph("", "Nothing else is on record yet.", classes=["score-absent"])]
-        rows = [[cell_of(self.chapter(o)), cell_of(in_words(o.name)), cell_of(measured(o)), cell_of(o.figure.get("versus") or "")]
-                for o in sorted(found, key=lambda o: (o.chapter, o.name))]
+        if not found:
+            return [nodes.paragraph("", "Nothing else is on record yet.", classes=["score-absent"])]
+        rows = [
+            [cell_of(self.chapter(o)), cell_of(in_words(o.name)), cell_of(measured(o)), cell_of(o.figure.get("versus") or "")]
+            for o in sorted(found, key=lambda o: (o.chapter, o.name))
+        ]
         return [table(["chapter", "figure", "ours", "against what"], rows, ["scoreboard"])]
 
     def chapter(self, ours: Ours) -> nodes.Node:
@@ -282,10 +365,19 @@ class Runs(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         course = self.env.app.course  # type: ignore[attr-defined]
         self.env.note_reread()
-        if not course.records: return [nodes.paragraph("", "No run is on record yet.", classes=["score-absent"])]
-        rows = [[cell_of(name), cell_of(self.data(r)), cell_of(r.get("device", "")), cell_of(f"{r.get('seconds', 0):,.0f} s"),
-                 cell_of(r.get("date", "")), cell_of(" · ".join(f"{k} {v}" for k, v in r.get("versions", {}).items()))]
-                for name, r in course.records.items()]
+        if not course.records:
+            return [nodes.paragraph("", "No run is on record yet.", classes=["score-absent"])]
+        rows = [
+            [
+                cell_of(name),
+                cell_of(self.data(r)),
+                cell_of(r.get("device", "")),
+                cell_of(f"{r.get('seconds', 0):,.0f} s"),
+                cell_of(r.get("date", "")),
+                cell_of(" · ".join(f"{k} {v}" for k, v in r.get("versions", {}).items())),
+            ]
+            for name, r in course.records.items()
+        ]
         return [table(["record", "data", "device", "time", "date", "versions"], rows, ["scoreboard"])]
 
     def data(self, record: dict[str, Any]) -> str:
@@ -296,14 +388,17 @@ class Runs(SphinxDirective):
 # --- links ----------------------------------------------------------------------------------------------------------
 
 
-def registry_of(app: Sphinx) -> Registry: return app.course.registry  # type: ignore[attr-defined]
+def registry_of(app: Sphinx) -> Registry:
+    return app.course.registry  # type: ignore[attr-defined]
 
 
 def resolve_page(app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElement) -> nodes.reference | None:
     """Turn a `page_link` into a reference (for Sphinx's `missing-reference` event)."""
-    if node.get("reftype") != "course-page" or node["reftarget"] not in env.found_docs: return None
+    if node.get("reftype") != "course-page" or node["reftarget"] not in env.found_docs:
+        return None
     address = app.builder.get_relative_uri(node.get("refdoc") or env.docname, node["reftarget"])
-    if node.get("anchor"): address += f"#{node['anchor']}"
+    if node.get("anchor"):
+        address += f"#{node['anchor']}"
     return nodes.reference("", "", content, internal=True, refuri=address, classes=node.get("classes", []))
 
 
@@ -324,27 +419,40 @@ class LinkNames(SphinxPostTransform):
         registry, page = registry_of(self.app), self.env.docname
         module = next((m for m, p in registry.pages.items() if p == page), None)
         for literal in list(self.document.findall(nodes.literal)):
-            if not self.may_link(literal): continue
+            if not self.may_link(literal):
+                continue
             full = registry.resolve(literal.astext(), module)
-            if full is None: continue
+            if full is None:
+                continue
             target, anchor = (registry.names[full].page, full) if full in registry.names else (registry.pages[full], "")
-            if target not in self.env.found_docs or (target == page and (not anchor or self.inside_card(literal, full))): continue
+            if target not in self.env.found_docs or (target == page and (not anchor or self.inside_card(literal, full))):
+                continue
             address = "" if target == page else self.app.builder.get_relative_uri(page, target)
-            link = nodes.reference("", "", literal.deepcopy(), internal=True, classes=["api-link"],
-                                   refuri=address + (f"#{anchor}" if anchor else ""), reftitle=full)
+            link = nodes.reference(
+                "",
+                "",
+                literal.deepcopy(),
+                internal=True,
+                classes=["api-link"],
+                refuri=address + (f"#{anchor}" if anchor else ""),
+                reftitle=full,
+            )
             literal.replace_self(link)
 
     def may_link(self, literal: nodes.literal) -> bool:
-        if {"no-link", "api-signature"} & set(literal.get("classes", [])): return False
+        if {"no-link", "api-signature"} & set(literal.get("classes", [])):
+            return False
         parent: nodes.Node | None = literal.parent
         while parent is not None:
-            if isinstance(parent, nodes.reference | nodes.title | pending_xref): return False
+            if isinstance(parent, nodes.reference | nodes.title | pending_xref):
+                return False
             parent = parent.parent
         return True
 
     def inside_card(self, literal: nodes.literal, full: str) -> bool:
         parent: nodes.Node | None = literal.parent
         while parent is not None:
-            if isinstance(parent, Folded) and full in parent.get("ids", []): return True
+            if isinstance(parent, Folded) and full in parent.get("ids", []):
+                return True
             parent = parent.parent
         return False

@@ -29,7 +29,9 @@ from records import Record, UnknownFigure, formatted, load_records, load_seeds, 
 
 NUMBER = r"[-+\u2212]?\d+(?:[,\u202f]\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 SPACES = "[ \u00a0\u202f]?"
-MARKED = re.compile(rf"(?P<value>{NUMBER}(?:{SPACES}\\?%)?)(?P<after>\*{{0,3}}){SPACES}<!--\s*(?P<mark>record|seed)\s+(?P<rest>.*?)\s*-->")
+MARKED = re.compile(
+    rf"(?P<value>{NUMBER}(?:{SPACES}\\?%)?)(?P<after>\*{{0,3}}){SPACES}<!--\s*(?P<mark>record|seed)\s+(?P<rest>.*?)\s*-->"
+)
 MARK = re.compile(r"<!--\s*(?:record|seed)\b.*?-->", re.DOTALL)
 BY_HAND = re.compile(r"<!--\s*by hand\s*-->")
 WHOLE_BLOCK = re.compile(r"<!--\s*by hand\s*-->[\s*_|]*$")  # the mark that closes a paragraph speaks for all of it
@@ -45,7 +47,8 @@ class Finding:
     text: str
     problem: str
 
-    def __str__(self) -> str: return f"{self.place}: {self.problem}\n    in: {self.text}"
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}\n    in: {self.text}"
 
 
 # --- marked numbers -------------------------------------------------------------------------------------------------
@@ -58,14 +61,16 @@ def plain(value: str) -> str:
 
 def in_style_of(old: str, new: str) -> str:
     """`new` with the space before its percent sign, and the minus sign, that `old` has."""
-    if percent := re.search(r"([ \u00a0\u202f]?\\?)%$", old): new = re.sub(r"%$", lambda _: percent[1] + "%", new)
+    if percent := re.search(r"([ \u00a0\u202f]?\\?)%$", old):
+        new = re.sub(r"%$", lambda _: percent[1] + "%", new)
     return new.replace("-", "\u2212") if "\u2212" in old and new.startswith("-") else new
 
 
 def split_record_mark(rest: str) -> tuple[str, str, str]:
     """Record, field and format spec of a mark. Raises UnknownFigure when one is missing."""
     parts = rest.split()
-    if len(parts) != 3: raise UnknownFigure(f"the mark 'record {rest}' needs three words: the record, the field, the format")
+    if len(parts) != 3:
+        raise UnknownFigure(f"the mark 'record {rest}' needs three words: the record, the field, the format")
     return parts[0], parts[1], parts[2]
 
 
@@ -82,7 +87,8 @@ def seed_numbers(row: dict[str, Any]) -> set[float]:
         value = figure.get("value")
         if isinstance(value, int | float):
             found.add(float(value))
-            if figure.get("unit") == "share": found.add(round(100 * value, 6))
+            if figure.get("unit") == "share":
+                found.add(round(100 * value, 6))
         for text in (figure.get("name", ""), figure.get("note", "")):
             found |= {float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)}
     texts = f"{row.get('system', '')} {row.get('note', '')}"
@@ -92,7 +98,8 @@ def seed_numbers(row: dict[str, Any]) -> set[float]:
 def seed_problem(value: str, rest: str, seeds: list[dict[str, Any]]) -> str | None:
     """What is wrong with a number marked `seed REST`, or None."""
     row = next((r for r in seeds if str(r["number"]) == rest), None)
-    if row is None: return f"the mark 'seed {rest}' names no row; rows are 1 to {len(seeds)}"
+    if row is None:
+        return f"the mark 'seed {rest}' names no row; rows are 1 to {len(seeds)}"
     number = float(plain(value).rstrip("%").replace(",", ""))
     if not any(abs(number - n) < 1e-9 for n in seed_numbers(row)):
         return f"{value} is not among the figures of row {rest} in book/seeds.yml"
@@ -106,18 +113,24 @@ def stale_numbers(text: str, place: str, records: dict[str, Record], seeds: list
     for match in MARKED.finditer(text):
         problem = None
         try:
-            if match["mark"] == "seed": problem = seed_problem(match["value"], match["rest"], seeds)
+            if match["mark"] == "seed":
+                problem = seed_problem(match["value"], match["rest"], seeds)
             elif plain(now := expected(match["value"], match["rest"], records)) != plain(match["value"]):
                 problem = f"{match['value']} should read {now}; run python book/_ext/claims.py --refresh"
-        except UnknownFigure as error: problem = str(error)
-        if problem: findings.append(Finding(place, match[0], problem))
+        except UnknownFigure as error:
+            problem = str(error)
+        if problem:
+            findings.append(Finding(place, match[0], problem))
     behind_numbers = {match.end() for match in MARKED.finditer(text)}
     rows = {str(row["number"]) for row in seeds}
     for match in MARK.finditer(text):
-        if match.end() in behind_numbers: continue
+        if match.end() in behind_numbers:
+            continue
         seed = SEED.fullmatch(match[0])
-        if seed is None: findings.append(Finding(place, match[0], "this mark does not stand directly behind a number"))
-        elif seed["row"] not in rows: findings.append(Finding(place, match[0], f"there is no row {seed['row']} in book/seeds.yml"))
+        if seed is None:
+            findings.append(Finding(place, match[0], "this mark does not stand directly behind a number"))
+        elif seed["row"] not in rows:
+            findings.append(Finding(place, match[0], f"there is no row {seed['row']} in book/seeds.yml"))
     return findings
 
 
@@ -125,8 +138,9 @@ def refreshed(text: str, records: dict[str, Record]) -> str:
     """The text with every number marked `record` as its record has it now. Raises UnknownFigure."""
 
     def replace(match: re.Match[str]) -> str:
-        if match["mark"] == "seed": return match[0]
-        return expected(match["value"], match["rest"], records) + match[0][len(match["value"]):]
+        if match["mark"] == "seed":
+            return match[0]
+        return expected(match["value"], match["rest"], records) + match[0][len(match["value"]) :]
 
     return outside_code(text, lambda part: MARKED.sub(replace, part))
 
@@ -146,9 +160,12 @@ def to_html(text: str, records: dict[str, Record], seeds: list[dict[str, Any]]) 
 
     def replace(match: re.Match[str]) -> str:
         if match["mark"] == "seed":
-            if problem := seed_problem(match["value"], match["rest"], seeds): raise UnknownFigure(problem)
+            if problem := seed_problem(match["value"], match["rest"], seeds):
+                raise UnknownFigure(problem)
             row = next(r for r in seeds if str(r["number"]) == match["rest"])
-            return span("seed", f"From seed document {row['seed']}, row {row['number']} of the Scoreboard", match["value"], match["after"])
+            return span(
+                "seed", f"From seed document {row['seed']}, row {row['number']} of the Scoreboard", match["value"], match["after"]
+            )
         name, path, _ = split_record_mark(match["rest"])
         value = expected(match["value"], match["rest"], records)
         return span("record", provenance(records[name], name, path), value, match["after"])
@@ -162,21 +179,38 @@ def to_html(text: str, records: dict[str, Record], seeds: list[dict[str, Any]]) 
 # --- unmarked numbers -----------------------------------------------------------------------------------------------
 
 CODE_OR_MATH = re.compile(r"```.*?```|~~~.*?~~~|(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)|\$\$.*?\$\$|(?<![\\\d])\$[^$\n]+\$", re.DOTALL)
-MEASURE = (r"accurac(?:y|ies)|error rates?|loss(?:es)?|precision|recall|F1|AUC|mAP|IoU|Dice|perplexity|correct|right|wrong|misclassif\w+|mistaken?s?"
-           r"|speed-?up|throughput|latency|faster|slower|outperform\w*|beats?|beaten|improv\w+|reach(?:es|ed)?|achiev\w+|scor(?:e|es|ed)"
-           r"|gains?|gained|drops? to|dropped|rises? to|rose|falls? to|fell|worse|better|takes|took|measured|confus\w+")
+MEASURE = (
+    r"accurac(?:y|ies)|error rates?|loss(?:es)?|precision|recall|F1|AUC|mAP|IoU|Dice|perplexity|correct|right|wrong|misclassif\w+"
+    r"|mistaken?s?|speed-?up|throughput|latency|faster|slower|outperform\w*|beats?|beaten|improv\w+|reach(?:es|ed)?|achiev\w+|scor(?:e|es|ed)"
+    r"|gains?|gained|drops? to|dropped|rises? to|rose|falls? to|fell|worse|better|takes|took|measured|confus\w+"
+)
 STATES_RESULT = re.compile(rf"\b(?:{MEASURE})\b", re.IGNORECASE)
-SETTING = re.compile(r"\b(?:split|held out|hold out|part for|validation part|dropout|probability of|zoom\w*|shift\w*|shear\w*|scal(?:e|ed) by|crop\w*"
-                     r"|quality|confidence intervals?|intervals?|guess\w*|by chance|coin|opacity|confident|sure|learning rate|rate|threshold|momentum"
-                     r"|weight decay|trains? on|trained on|margin|temperature|beta|epsilon|if|suppose|imagine|say)\b", re.IGNORECASE)
+SETTING = re.compile(
+    r"\b(?:split|held out|hold out|part for|validation part|dropout|probability of|zoom\w*|shift\w*|shear\w*|scal(?:e|ed) by"
+    r"|crop\w*|quality|confidence intervals?|intervals?|guess\w*|by chance|coin|opacity|confident|sure|learning rate|rate"
+    r"|threshold|momentum|weight decay|trains? on|trained on|margin|temperature|beta|epsilon|if|suppose|imagine|say)\b",
+    re.IGNORECASE,
+)
 PERCENT = re.compile(rf"(?<![\w.])(?P<number>{NUMBER})(?:{SPACES}\\?%|[ -]per ?cent\b|[ -]percentage points?\b)", re.IGNORECASE)
-TIMES = re.compile(rf"(?<![\w.])(?P<number>{NUMBER}){SPACES}(?:x|×|times|-fold)(?=\s+(?:as |faster|slower|smaller|larger|fewer|more|less|cheaper|better)|[ ,.;)]|$)")
-COMPARES = re.compile(r"\b(?:faster|slower|smaller|larger|fewer|cheaper|speed-?up|as fast|as many|as small|than)\b", re.IGNORECASE)
-SPEED = re.compile(rf"(?<![\w.])(?P<number>{NUMBER}){SPACES}(?:(?:images|photos|pictures|samples|items|pairs)(?:/s| per second| a second)|ms\b|(?:milli|micro)?seconds (?:per|for each|an?) "
-                   r"(?:image|photo|picture|epoch|batch|step|query|run)|MB/s|GB/s|fps\b)", re.IGNORECASE)
+TIMES = re.compile(
+    rf"(?<![\w.])(?P<number>{NUMBER}){SPACES}(?:x|\u00d7|times|-fold)"
+    r"(?=\s+(?:as |faster|slower|smaller|larger|fewer|more|less|cheaper|better)|[ ,.;)]|$)"
+)
+COMPARES = re.compile(
+    r"\b(?:faster|slower|smaller|larger|fewer|cheaper|speed-?up|as fast|as many|as small|than)\b", re.IGNORECASE
+)
+SPEED = re.compile(
+    rf"(?<![\w.])(?P<number>{NUMBER}){SPACES}"
+    r"(?:(?:images|photos|pictures|samples|items|pairs)(?:/s| per second| a second)|ms\b"
+    r"|(?:milli|micro)?seconds (?:per|for each|an?) (?:image|photo|picture|epoch|batch|step|query|run)|MB/s|GB/s|fps\b)",
+    re.IGNORECASE,
+)
 DECIMAL = re.compile(r"(?<![\w.§/])(?P<number>[-+\u2212]?\d+\.\d+)(?![\w.]*\d|\.\d)")
-NOT_A_RESULT = re.compile(r"(?:learning rates?|rates?|thresholds?|dropout|momentum|decay|margin|version|Python|torch|section|sections|chapter|figure|table|equation"
-                          r"|epsilon|beta|temperature|sigma|alpha|gamma|lambda|by|of up to|seeds?)\s*(?:of|to|is|at|=|:)?\s*$", re.IGNORECASE)
+NOT_A_RESULT = re.compile(
+    r"(?:learning rates?|rates?|thresholds?|dropout|momentum|decay|margin|version|Python|torch|section|sections|chapter|figure"
+    r"|table|equation|epsilon|beta|temperature|sigma|alpha|gamma|lambda|by|of up to|seeds?)\s*(?:of|to|is|at|=|:)?\s*$",
+    re.IGNORECASE,
+)
 
 
 WORKED = re.compile(r"\d\)?\s*[=≈]\s*$")  # 25/37 = 67.6 %: the sentence shows its own arithmetic
@@ -188,7 +222,7 @@ def outside_code(text: str, change: Callable[[str], str], instead: str | None = 
     """The text with `change` applied to what is neither code nor formula; those stay, or become `instead`."""
     parts, at = [], 0
     for match in CODE_OR_MATH.finditer(text):
-        parts += [change(text[at:match.start()]), match[0] if instead is None else instead]
+        parts += [change(text[at : match.start()]), match[0] if instead is None else instead]
         at = match.end()
     return "".join([*parts, change(text[at:])])
 
@@ -206,7 +240,8 @@ def prose_only(text: str) -> str:
 def blocks(text: str) -> Iterator[str]:
     """The blocks of Markdown prose, each on one line: paragraphs, list items, table rows, headings."""
     for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*+]|\d+\.|#+|>|\|)\s)", prose_only(text)):
-        for piece in block.split("\n") if block.lstrip().startswith("|") else [block]: yield " ".join(piece.split())
+        for piece in block.split("\n") if block.lstrip().startswith("|") else [block]:
+            yield " ".join(piece.split())
 
 
 def sentences(block: str) -> list[str]:
@@ -219,26 +254,43 @@ def sentences(block: str) -> list[str]:
 def unsourced(sentence: str) -> list[str]:
     """The numbers by which a sentence states a result without saying where they are from."""
     marked = MARKED.sub(" MARKED ", sentence)
-    if BY_HAND.search(sentence) or SEED.search(marked) or "CITED" in sentence or HYPOTHETICAL.search(sentence): return []
+    if BY_HAND.search(sentence) or SEED.search(marked) or "CITED" in sentence or HYPOTHETICAL.search(sentence):
+        return []
     bare = COMMENT.sub(" ", marked)
     states, setting = bool(STATES_RESULT.search(bare)), bool(SETTING.search(bare))
-    found = [m["number"] + " %" for m in PERCENT.finditer(bare)
-             if (states or not setting) and not WORKED.search(bare[: m.start()]) and not COVERAGE.match(bare, m.end())]
+    found = [
+        m["number"] + " %"
+        for m in PERCENT.finditer(bare)
+        if (states or not setting) and not WORKED.search(bare[: m.start()]) and not COVERAGE.match(bare, m.end())
+    ]
     found += [m["number"] + " times" for m in TIMES.finditer(bare) if COMPARES.search(bare) and not (setting and not states)]
     found += [m[0] for m in SPEED.finditer(bare)]
     if re.search(r"\b(?:accurac\w+|losse?s?|error|precision|recall|F1|AUC|mAP|IoU|Dice)\b", bare, re.IGNORECASE):
-        found += [m["number"] for m in DECIMAL.finditer(bare)
-                  if not NOT_A_RESULT.search(bare[: m.start()]) and not WORKED.search(bare[: m.start()]) and not bare[m.end():].lstrip().startswith(("%", "x ", "×", "px", "°"))
-                  and not any(m["number"] in other for other in found)]
+        found += [
+            m["number"]
+            for m in DECIMAL.finditer(bare)
+            if not NOT_A_RESULT.search(bare[: m.start()])
+            and not WORKED.search(bare[: m.start()])
+            and not bare[m.end() :].lstrip().startswith(("%", "x ", "\u00d7", "px", "°"))
+            and not any(m["number"] in other for other in found)
+        ]
     return found
 
 
 def unsourced_claims(text: str, place: str) -> list[Finding]:
     """A finding for each sentence that states a result with a number that has no source."""
-    return [Finding(place, sentence, f"states a result with {', '.join(numbers)} and no source; mark each with <!-- record ... -->, "
-                    "<!-- seed N -->, cite it, or mark a worked example <!-- by hand -->")
-            for block in blocks(text) if not WHOLE_BLOCK.search(block)
-            for sentence in sentences(block) if (numbers := unsourced(sentence))]
+    return [
+        Finding(
+            place,
+            sentence,
+            f"states a result with {', '.join(numbers)} and no source; mark each with <!-- record ... -->, "
+            "<!-- seed N -->, cite it, or mark a worked example <!-- by hand -->",
+        )
+        for block in blocks(text)
+        if not WHOLE_BLOCK.search(block)
+        for sentence in sentences(block)
+        if (numbers := unsourced(sentence))
+    ]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -250,7 +302,8 @@ def prose_of(path: Path) -> Iterator[tuple[str, str]]:
         yield path.name, path.read_text(encoding="utf-8")
         return
     for i, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
-        if cell["cell_type"] == "markdown": yield f"{path.name} cell {i}", "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield f"{path.name} cell {i}", "".join(cell["source"])
 
 
 def pages(source: Path) -> list[Path]:
@@ -261,24 +314,30 @@ def pages(source: Path) -> list[Path]:
 
 def check_page(path: Path, records: dict[str, Record], seeds: list[dict[str, Any]]) -> list[Finding]:
     """Everything that is wrong with the numbers of one page."""
-    return [finding for place, text in prose_of(path)
-            for finding in (*stale_numbers(text, place, records, seeds), *unsourced_claims(text, place))]
+    return [
+        finding
+        for place, text in prose_of(path)
+        for finding in (*stale_numbers(text, place, records, seeds), *unsourced_claims(text, place))
+    ]
 
 
 def refresh_page(path: Path, records: dict[str, Record]) -> bool:
     """Write the records' values into a page's marked numbers; True if it changed. Raises UnknownFigure."""
     before = path.read_text(encoding="utf-8")
-    if path.suffix == ".md": after = refreshed(before, records)
+    if path.suffix == ".md":
+        after = refreshed(before, records)
     else:
         notebook = json.loads(before)
         changed = False
         for cell in notebook["cells"]:
-            if cell["cell_type"] != "markdown": continue
+            if cell["cell_type"] != "markdown":
+                continue
             new = refreshed("".join(cell["source"]), records)
             if new != "".join(cell["source"]):
                 cell["source"], changed = new.splitlines(keepends=True), True
         after = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n" if changed else before
-    if after != before: path.write_text(after, encoding="utf-8")
+    if after != before:
+        path.write_text(after, encoding="utf-8")
     return after != before
 
 
@@ -293,12 +352,16 @@ def main(arguments: list[str] | None = None) -> int:
     if given.refresh:
         for path in pages(given.source):
             try:
-                if refresh_page(path, records): print(f"refreshed {path.relative_to(given.source)}")
-            except UnknownFigure as error: print(f"{path.relative_to(given.source)}: {error}", file=sys.stderr)
+                if refresh_page(path, records):
+                    print(f"refreshed {path.relative_to(given.source)}")
+            except UnknownFigure as error:
+                print(f"{path.relative_to(given.source)}: {error}", file=sys.stderr)
     findings = [finding for path in pages(given.source) for finding in check_page(path, records, seeds)]
-    for finding in findings: print(finding)
+    for finding in findings:
+        print(finding)
     print(f"{len(findings)} finding{'' if len(findings) == 1 else 's'} in {len(pages(given.source))} pages")
     return 1 if findings else 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

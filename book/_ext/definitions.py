@@ -44,13 +44,20 @@ class Definition:
     line: int | None = None  # in the module's file
 
     @property
-    def full_name(self) -> str: return f"{self.module}.{self.name}"
+    def full_name(self) -> str:
+        return f"{self.module}.{self.name}"
 
     @property
     def brief(self) -> str:
         """The docstring's first sentence."""
         first = " ".join(self.docstring.split("\n\n")[0].split())
         return re.split(r"(?<=[.!?])\s+(?=[A-Z`])", first)[0]
+
+    @property
+    def rest(self) -> str:
+        """The docstring after its first sentence."""
+        first, _, others = self.docstring.strip().partition("\n\n")
+        return "\n\n".join(part for part in (" ".join(first.split()).removeprefix(self.brief).strip(), others.strip()) if part)
 
 
 @dataclass
@@ -70,15 +77,19 @@ class Registry:
         export means this page's own, and nothing where that does not settle it.
         """
         wanted = re.sub(r"\(.*\)$", "", text.strip(), flags=re.DOTALL).lstrip("@")
-        if not re.fullmatch(r"[A-Za-z_][\w.]*", wanted): return None
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", wanted):
+            return None
         if "." in wanted or wanted == PACKAGE:
             for candidate in (wanted, f"{PACKAGE}.{wanted}"):
-                if candidate in self.names or candidate in self.pages: return candidate
+                if candidate in self.names or candidate in self.pages:
+                    return candidate
             owner, _, member = wanted.rpartition(".")
             found = self.resolve(owner, module)
-            if found in self.names and any(m.name == member for m in self.names[found].methods): return found
+            if found in self.names and any(m.name == member for m in self.names[found].methods):
+                return found
             return None
-        if module and f"{module}.{wanted}" in self.names: return f"{module}.{wanted}"
+        if module and f"{module}.{wanted}" in self.names:
+            return f"{module}.{wanted}"
         matches = [full for full, d in self.names.items() if d.name == wanted]
         return matches[0] if len(matches) == 1 else None
 
@@ -92,7 +103,8 @@ def comments_by_line(source: str) -> dict[int, str]:
 def docment(first: int, last: int, comments: dict[int, str], code_lines: set[int]) -> str:
     """The comment that belongs to the piece of code on lines `first` to `last`: behind it, else on the lines above it."""
     for line in range(last, first - 1, -1):
-        if line in comments: return comments[line]
+        if line in comments:
+            return comments[line]
     above: list[str] = []
     line = first - 1
     while line in comments and line not in code_lines:
@@ -118,22 +130,31 @@ def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef, source: str)
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)
     rows = [("", a, d) for a, d in zip(plain, defaults, strict=True)]
-    if arguments.vararg: rows.append(("*", arguments.vararg, None))
+    if arguments.vararg:
+        rows.append(("*", arguments.vararg, None))
     rows += [("", a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    if arguments.kwarg: rows.append(("**", arguments.kwarg, None))
+    if arguments.kwarg:
+        rows.append(("**", arguments.kwarg, None))
     found = []
     for stars, argument, default in rows:
         last = max(argument.end_lineno or argument.lineno, (default.end_lineno or 0) if default else 0)
         alone = sum(a.lineno == argument.lineno for _, a, _ in rows) == 1
         said = docment(argument.lineno, last, comments, code) if alone and argument.lineno != function.lineno else ""
-        found.append(Parameter(stars + argument.arg, ast.unparse(argument.annotation) if argument.annotation else "",
-                               shortened(ast.unparse(default)) if default else None, said))
+        found.append(
+            Parameter(
+                stars + argument.arg,
+                ast.unparse(argument.annotation) if argument.annotation else "",
+                shortened(ast.unparse(default)) if default else None,
+                said,
+            )
+        )
     return found if not found or found[0].name not in ("self", "cls") else found[1:]
 
 
 def returned(function: ast.FunctionDef | ast.AsyncFunctionDef, source: str) -> Parameter | None:
     """The return type with its docment, None where the function names no type."""
-    if function.returns is None: return None
+    if function.returns is None:
+        return None
     line = function.returns.end_lineno or function.returns.lineno
     alone = line != function.lineno
     said = comments_by_line(source).get(line, "") if alone else ""
@@ -150,9 +171,16 @@ def fields_of(node: ast.ClassDef, source: str) -> list[Parameter]:
     """The annotated attributes of a class body: a dataclass's parameters."""
     comments, code = comments_by_line(source), lines_with_code(source)
     annotated = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-    return [Parameter(ast.unparse(s.target), ast.unparse(s.annotation), shortened(ast.unparse(s.value)) if s.value else None,
-                      docment(s.lineno, s.end_lineno or s.lineno, comments, code))
-            for s in annotated if not ast.unparse(s.target).startswith("_")]
+    return [
+        Parameter(
+            ast.unparse(s.target),
+            ast.unparse(s.annotation),
+            shortened(ast.unparse(s.value)) if s.value else None,
+            docment(s.lineno, s.end_lineno or s.lineno, comments, code),
+        )
+        for s in annotated
+        if not ast.unparse(s.target).startswith("_")
+    ]
 
 
 def docstring_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
@@ -162,9 +190,16 @@ def docstring_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) ->
 def function_definition(node: ast.FunctionDef | ast.AsyncFunctionDef, source: str, module: str, page: str) -> Definition:
     parameters = parameters_of(node, source)
     is_property = any(ast.unparse(d) in ("property", "cached_property") for d in node.decorator_list)
-    return Definition(node.name, "property" if is_property else "function", module, page,
-                      node.name if is_property else call_form(node.name, parameters), tuple(parameters),
-                      returned(node, source), docstring_of(node))
+    return Definition(
+        node.name,
+        "property" if is_property else "function",
+        module,
+        page,
+        node.name if is_property else call_form(node.name, parameters),
+        tuple(parameters),
+        returned(node, source),
+        docstring_of(node),
+    )
 
 
 def class_definition(node: ast.ClassDef, source: str, module: str, page: str) -> Definition:
@@ -174,33 +209,51 @@ def class_definition(node: ast.ClassDef, source: str, module: str, page: str) ->
     methods = tuple(function_definition(f, source, module, page) for f in functions if not f.name.startswith("_"))
     bases = tuple(ast.unparse(b) for b in node.bases)
     kind = "error" if any(b.split(".")[-1].endswith(("Error", "Exception")) for b in bases) else "class"
-    return Definition(node.name, kind, module, page, call_form(node.name, parameters) if parameters else node.name,
-                      tuple(parameters), None, docstring_of(node), methods, bases)
+    return Definition(
+        node.name,
+        kind,
+        module,
+        page,
+        call_form(node.name, parameters) if parameters else node.name,
+        tuple(parameters),
+        None,
+        docstring_of(node),
+        methods,
+        bases,
+    )
 
 
 def definitions_in(source: str, module: str, page: str) -> list[Definition]:
     """The public names that a cell's code defines at its top level. Raises SyntaxError for code that cannot be read."""
     found: list[Definition] = []
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef): found.append(function_definition(node, source, module, page))
-        elif isinstance(node, ast.ClassDef): found.append(class_definition(node, source, module, page))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append(function_definition(node, source, module, page))
+        elif isinstance(node, ast.ClassDef):
+            found.append(class_definition(node, source, module, page))
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             said = comments_by_line(source).get(node.end_lineno or node.lineno, "")
-            found += [Definition(t.id, "value", module, page, f"{t.id} = {shortened(ast.unparse(node.value), 72)}", docstring=said)
-                      for t in targets if isinstance(t, ast.Name)]
+            found += [
+                Definition(t.id, "value", module, page, f"{t.id} = {shortened(ast.unparse(node.value), 72)}", docstring=said)
+                for t in targets
+                if isinstance(t, ast.Name)
+            ]
     return [d for d in found if not d.name.startswith("_")]
 
 
 def lines_in_module(path: Path) -> dict[str, int]:
     """Name -> the line of its definition in an exported module; empty where the file is missing."""
-    if not path.is_file(): return {}
+    if not path.is_file():
+        return {}
     lines: dict[str, int] = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef): lines[node.name] = node.lineno
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            lines[node.name] = node.lineno
         elif isinstance(node, ast.Assign):
             lines |= {t.id: node.lineno for t in node.targets if isinstance(t, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name): lines[node.target.id] = node.lineno
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            lines[node.target.id] = node.lineno
     return lines
 
 
@@ -215,12 +268,15 @@ def notebook_definitions(cells: list[dict], page: str, root: Path) -> tuple[str 
     found: dict[tuple[str, str], Definition] = {}
     lines: dict[str, dict[str, int]] = {}
     for cell in cells:
-        if cell["cell_type"] != "code": continue
+        if cell["cell_type"] != "code":
+            continue
         directives, code = split_directives(text_of(cell))
         target = export_target(directives, default)
-        if target is None or any(d.name == "exporti" for d in directives): continue
+        if target is None or any(d.name == "exporti" for d in directives):
+            continue
         module = f"{PACKAGE}.{target}"
-        if module not in lines: lines[module] = lines_in_module(root / module_path(module))
+        if module not in lines:
+            lines[module] = lines_in_module(root / module_path(module))
         for definition in definitions_in(code, module, page):
             found[module, definition.name] = replace(definition, line=lines[module].get(definition.name))
     return (f"{PACKAGE}.{default}" if default else None), list(found.values())
@@ -232,7 +288,8 @@ def with_errors_marked(names: dict[str, Definition]) -> dict[str, Definition]:
     while True:
         errors = {d.name for d in names.values() if d.kind == "error"}
         late = [full for full, d in names.items() if d.kind == "class" and errors & {b.split(".")[-1] for b in d.bases}]
-        if not late: return names
+        if not late:
+            return names
         names |= {full: replace(names[full], kind="error") for full in late}
 
 
@@ -240,10 +297,12 @@ def read_registry(source: Path, root: Path) -> Registry:
     """The registry of all notebooks under `source`; `root` is the repository, where the exported modules lie."""
     registry = Registry()
     for path in sorted(source.rglob("*.ipynb")):
-        if any(part.startswith((".", "_")) for part in path.relative_to(source).parts): continue
+        if any(part.startswith((".", "_")) for part in path.relative_to(source).parts):
+            continue
         page = path.relative_to(source).with_suffix("").as_posix()
         module, definitions = notebook_definitions(json.loads(path.read_text(encoding="utf-8"))["cells"], page, root)
-        if module: registry.pages[module] = page
+        if module:
+            registry.pages[module] = page
         registry.names |= {d.full_name: d for d in definitions}
     registry.names = with_errors_marked(registry.names)
     return registry

@@ -10,8 +10,13 @@ from typing import Any
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(?P<name>[\w-]+)\s*:?[ \t]*(?P<value>.*?)\s*$")
 CELL_GONE = {"hide", "default_exp", "include:false"}
-TAGS = {"hide_input": "remove-input", "echo:false": "remove-input", "hide_output": "remove-output",
-        "output:false": "remove-output", "code-fold:true": "hide-input"}
+TAGS = {
+    "hide_input": "remove-input",
+    "echo:false": "remove-input",
+    "hide_output": "remove-output",
+    "output:false": "remove-output",
+    "code-fold:true": "hide-input",
+}
 EXPORTS = ("export", "exporti", "exports")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 INTERACTIVE = "*Interactive: open this chapter in Jupyter or Colab to move the controls.*"
@@ -36,28 +41,33 @@ def text_of(cell: dict[str, Any]) -> str:
 
 def split_directives(source: str) -> tuple[list[Directive], str]:
     """The directives at the head of a code cell, and the code below them. Later lines are left alone, as nbdev does."""
-    lines = source.splitlines()
+    lines = source.split("\n")
     found: list[Directive] = []
     for i, line in enumerate(lines):
         match = DIRECTIVE.match(line)
-        if match: found.append(Directive(match["name"], match["value"]))
-        elif line.strip(): return found, "\n".join(lines[i:])
+        if match:
+            found.append(Directive(match["name"], match["value"]))
+        elif line.strip():
+            return found, "\n".join(lines[i:])
     return found, ""
 
 
 def default_module(cells: Iterable[dict[str, Any]]) -> str | None:
     """The module that the notebook's `#| default_exp` names, without the package; None where there is none."""
     for cell in cells:
-        if cell["cell_type"] != "code": continue
+        if cell["cell_type"] != "code":
+            continue
         for directive in split_directives(text_of(cell))[0]:
-            if directive.name == "default_exp": return directive.value
+            if directive.name == "default_exp":
+                return directive.value
     return None
 
 
 def export_target(directives: Iterable[Directive], default: str | None) -> str | None:
     """The module that a cell goes to, without the package; None for a cell that is not exported."""
     for directive in directives:
-        if directive.name in EXPORTS: return directive.value or default
+        if directive.name in EXPORTS:
+            return directive.value or default
     return None
 
 
@@ -82,8 +92,10 @@ def without_widgets(outputs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]]
         if WIDGET in data:
             found = True
             rest = {kind: value for kind, value in data.items() if kind not in (WIDGET, "text/plain")}
-            if rest: kept.append({**output, "data": rest})
-        else: kept.append(output)
+            if rest:
+                kept.append({**output, "data": rest})
+        else:
+            kept.append(output)
     return kept, found
 
 

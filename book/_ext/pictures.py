@@ -36,8 +36,12 @@ def tags_without_alt(html: str) -> list[str]:
 
 def pictures_without_alt(cell: dict[str, Any]) -> list[str]:
     """What is wrong with the cell's pictures, one sentence each; none when all is well."""
-    problems = [f"picture {i + 1} of the cell has no alt text: show it with `show.display_figure(fig, alt=...)` "
-                "or set the cell's metadata mystnb.image.alt" for i, alt in enumerate(alt_texts(cell)) if not alt]
+    problems = [
+        f"picture {i + 1} of the cell has no alt text: show it with `show.display_figure(fig, alt=...)` "
+        "or set the cell's metadata mystnb.image.alt"
+        for i, alt in enumerate(alt_texts(cell))
+        if not alt
+    ]
     for output in cell.get("outputs", []):
         html = output.get("data", {}).get("text/html", "")
         html = html if isinstance(html, str) else "".join(html)

@@ -19,10 +19,13 @@ def load_records(folder: Path) -> dict[str, Record]:
     """Every record in the folder by its name, such as `pets-cnn.laptop`. Raises ValueError for a file that is none."""
     records = {}
     for path in sorted(folder.glob("*.json")):
-        try: record = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error: raise ValueError(f"{path.name} is not JSON: {error}") from error
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path.name} is not JSON: {error}") from error
         missing = {"chapter", "scale", "figures"} - record.keys()
-        if missing: raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}; write it with pets_learn.run.record")
+        if missing:
+            raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}; write it with pets_learn.run.record")
         records[path.stem] = record
     return records
 
@@ -41,10 +44,12 @@ def look_up(records: dict[str, Record], name: str, field: str) -> Any:
         raise UnknownFigure(f"there is no record {name!r}; there are: {', '.join(sorted(records)) or 'none'}")
     record = records[name]
     owner, _, last = field.rpartition(".")
-    if owner in record["figures"]: place: Any = record["figures"][owner]
+    if owner in record["figures"]:
+        place: Any = record["figures"][owner]
     else:
         place = record
-        for part in filter(None, owner.split(".")): place = place.get(part) if isinstance(place, dict) else None
+        for part in filter(None, owner.split(".")):
+            place = place.get(part) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
         known = ", ".join(f"{figure}.mean" for figure in record["figures"])
         raise UnknownFigure(f"record {name!r} has no {field!r}; its figures are: {known or 'none'}")
@@ -53,7 +58,9 @@ def look_up(records: dict[str, Record], name: str, field: str) -> Any:
 
 def formatted(value: Any, spec: str) -> str:
     """The value by a Python format spec; `1d` style specs for counts take whole floats too. Raises UnknownFigure if it cannot."""
-    if isinstance(value, float) and value.is_integer() and spec.endswith("d"): value = int(value)
-    try: return format(value, spec)
+    if isinstance(value, float) and value.is_integer() and spec.endswith("d"):
+        value = int(value)
+    try:
+        return format(value, spec)
     except (ValueError, TypeError) as error:
         raise UnknownFigure(f"{value!r} cannot be written as {spec!r}: {error}") from error

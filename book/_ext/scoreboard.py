@@ -10,6 +10,7 @@ from typing import Any
 
 from records import Record
 
+TIMES = "\u00d7"
 SCALES = ("gpu", "laptop")  # the first that has a figure is shown first
 
 
@@ -43,23 +44,36 @@ class System:
     lines: tuple[Line, ...]
 
     @property
-    def measured(self) -> bool: return any(line.ours for line in self.lines)
+    def measured(self) -> bool:
+        return any(line.ours for line in self.lines)
 
 
 def all_figures(records: dict[str, Record]) -> list[Ours]:
     """Every figure of every record, larger scales first."""
     order = {scale: i for i, scale in enumerate(SCALES)}
-    found = [Ours(name, figure, record, content["chapter"], content["scale"], content.get("data", {}).get("complete", True),
-                  content.get("data", {}).get("name", ""))
-             for record, content in records.items() for name, figure in content["figures"].items()]
+    found = [
+        Ours(
+            name,
+            figure,
+            record,
+            content["chapter"],
+            content["scale"],
+            content.get("data", {}).get("complete", True),
+            content.get("data", {}).get("name", ""),
+        )
+        for record, content in records.items()
+        for name, figure in content["figures"].items()
+    ]
     return sorted(found, key=lambda o: (order.get(o.scale, len(order)), o.record))
 
 
 def belongs(ours: Ours, seed: dict[str, Any]) -> bool:
     """Whether a recorded figure is the seed's own one measured again: it has its id, or its value and unit."""
-    if ours.name == seed["id"]: return True
+    if ours.name == seed["id"]:
+        return True
     named, value = ours.figure.get("seed_figure"), seed.get("value")
-    if named is None or value is None: return False
+    if named is None or value is None:
+        return False
     return math.isclose(named, value, rel_tol=1e-9) and (ours.figure.get("unit") or "") == (seed.get("unit") or "")
 
 
@@ -72,7 +86,7 @@ def lines_of(row: dict[str, Any], ours: list[Ours]) -> tuple[Line, ...]:
         lines.append(Line(seed["name"], seed, tuple(mine)))
     for name in dict.fromkeys(o.name for o in left):
         lines.append(Line(in_words(name), None, tuple(o for o in left if o.name == name)))
-    return tuple(lines) or (Line("", None, ()),)
+    return tuple(lines) or (Line("any figure", None, ()),)
 
 
 def systems(seeds: Iterable[dict[str, Any]], records: dict[str, Record]) -> list[System]:
@@ -97,55 +111,70 @@ def in_words(name: str) -> str:
 
 def number_in_words(value: float, unit: str) -> str:
     """A value with its unit as one reads it: shares in percent, counts with commas, four figures at most otherwise."""
-    if unit == "share": return f"{100 * value:.1f} %" if abs(round(1000 * value) - 1000 * value) < 1e-6 else f"{100 * value:.2f} %"
-    if float(value).is_integer(): text = f"{int(value):,}"
-    elif abs(value) >= 1000: text = f"{value:,.0f}"
-    else: text = f"{value:.4g}"
-    if unit == "ratio": return f"{text} ×" if not float(value).is_integer() else text
+    if unit == "share":
+        return f"{100 * value:.1f} %" if abs(round(1000 * value) - 1000 * value) < 1e-6 else f"{100 * value:.2f} %"
+    if float(value).is_integer():
+        text = f"{int(value):,}"
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.4g}"
+    if unit == "ratio":
+        return f"{text} {TIMES}" if not float(value).is_integer() else text
     return f"{text} {unit}".strip()
 
 
 def unit_beside(name: str, unit: str) -> str:
     """The unit, or "" where the figure's name already says it: 9,494,561 in a line called parameters."""
-    return "" if unit and unit in name.split(",")[0].split() else unit
+    head = name.split(",")[0]
+    return "" if unit and (unit == head or unit in head.split()) else unit
 
 
 def ratio_in_words(value: float) -> str:
     """A ratio with two decimals, three where two would hide which side of 1 it is on."""
-    return f"{value:.3f} ×" if 0.995 <= value < 1.005 else f"{value:.2f} ×"
+    return f"{value:.3f} {TIMES}" if 0.995 <= value < 1.005 else f"{value:.2f} {TIMES}"
 
 
 def mean_in_words(figure: dict[str, Any], name: str = "") -> str:
     """The mean of a figure, shares to a tenth of a percent."""
     unit, mean = unit_beside(name, figure.get("unit") or ""), figure["mean"]
-    if unit == "share": return f"{100 * mean:.1f} %"
-    if unit == "ratio": return f"{mean:.2f} ×"
+    if unit == "share":
+        return f"{100 * mean:.1f} %"
+    if unit == "ratio":
+        return f"{mean:.2f} {TIMES}"
     return number_in_words(mean, unit)
 
 
 def range_in_words(figure: dict[str, Any]) -> str:
     """Smallest to largest value and the number of runs, or "" for a single run or an exact count."""
-    if figure.get("n", 1) <= 1: return ""
+    if figure.get("n", 1) <= 1:
+        return ""
     runs = f"{figure['n']} runs"
-    if figure["min"] == figure["max"]: return f"all {runs}"
+    if figure["min"] == figure["max"]:
+        return f"all {runs}"
     unit = figure.get("unit") or ""
-    if unit == "share": return f"{100 * figure['min']:.1f} to {100 * figure['max']:.1f}, {runs}"
+    if unit == "share":
+        return f"{100 * figure['min']:.1f} to {100 * figure['max']:.1f}, {runs}"
     return f"{number_in_words(figure['min'], '')} to {number_in_words(figure['max'], '')}, {runs}"
 
 
 def ratio(ours: dict[str, Any], seed: dict[str, Any]) -> float | None:
     """Ours divided by theirs; None where theirs is zero or no number, or the units differ."""
     value = seed.get("value")
-    if not isinstance(value, int | float) or value == 0: return None
+    if not isinstance(value, int | float) or value == 0:
+        return None
     return ours["mean"] / value if (ours.get("unit") or "") == (seed.get("unit") or "") else None
 
 
 def verdict(ours: dict[str, Any], seed: dict[str, Any]) -> str:
     """`better`, `worse`, `equal` or "" for ours beside theirs, by the direction in which the figure is better."""
     found = ratio(ours, seed)
-    if found is None: return ""
-    if math.isclose(found, 1, rel_tol=1e-9): return "equal"
-    if seed.get("better") == "equal": return ""
+    if found is None:
+        return ""
+    if math.isclose(found, 1, rel_tol=1e-9):
+        return "equal"
+    if seed.get("better") == "equal":
+        return ""
     return "better" if (found > 1) == (seed.get("better", "higher") == "higher") else "worse"
 
 
@@ -159,5 +188,6 @@ def page_of(chapter: str, pages: Iterable[str]) -> str | None:
     """The page of a chapter such as `pets/cnn`: `pets/02_cnn`. None where it is not written yet."""
     for page in pages:
         folder, _, name = page.rpartition("/")
-        if f"{folder}/{re.sub(r'^[0-9]+_', '', name)}" == chapter or page == chapter: return page
+        if f"{folder}/{re.sub(r'^[0-9]+_', '', name)}" == chapter or page == chapter:
+            return page
     return None

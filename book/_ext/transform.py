@@ -36,16 +36,20 @@ def card_cell(names: list[str]) -> dict[str, Any]:
 def shown_code_cell(cell: dict[str, Any], module: str | None, page: str) -> list[dict[str, Any]]:
     """What becomes of a code cell: nothing, itself, or itself with the cards of the names it exports and a widget's note."""
     directives, code = split_directives(text_of(cell))
-    if is_hidden(directives) or not (code.strip() or cell.get("outputs")): return []
+    if is_hidden(directives) or not (code.strip() or cell.get("outputs")):
+        return []
     outputs, had_widget = without_widgets(mended_markdown(cell.get("outputs", [])))
     shown = {**copy.deepcopy(cell), "source": code, "outputs": outputs}
     tags = [*cell.get("metadata", {}).get("tags", []), *display_tags(directives)]
     target = export_target(directives, module)
     full = f"{PACKAGE}.{target}" if target else None
     shown["metadata"] = {**cell.get("metadata", {}), NOTE: {"module": full, "id": cell.get("id", ""), "alt": alt_texts(shown)}}
-    if not code.strip(): tags.append("remove-input")
-    if full: tags.append("library")
-    if tags: shown["metadata"]["tags"] = list(dict.fromkeys(tags))
+    if not code.strip():
+        tags.append("remove-input")
+    if full:
+        tags.append("library")
+    if tags:
+        shown["metadata"]["tags"] = list(dict.fromkeys(tags))
     hidden_name = any(d.name == "exporti" for d in directives)
     names = [] if full is None or hidden_name else [d.full_name for d in definitions_in(code, full, page)]
     after = [card_cell(names)] if names else []
@@ -65,7 +69,8 @@ def shown_notebook(
     module = default_module(notebook["cells"])
     cells: list[dict[str, Any]] = []
     for i, cell in enumerate(notebook["cells"]):
-        if cell["cell_type"] == "markdown": cells.append({**cell, "source": prose(text_of(cell))})
+        if cell["cell_type"] == "markdown":
+            cells.append({**cell, "source": prose(text_of(cell))})
         elif cell["cell_type"] == "code":
             shown = shown_code_cell(cell, module, page)
             for problem in (p for c in shown if c["cell_type"] == "code" for p in pictures_without_alt(c)):
@@ -91,6 +96,8 @@ def without_repeated_cards(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             names = [line.split()[-1] for line in text.splitlines() if line.startswith("```{api-card}")]
             names = [name for name in names if name not in seen]
             seen |= set(names)
-            if names: kept.append(card_cell(names))
-        else: kept.append(cell)
+            if names:
+                kept.append(card_cell(names))
+        else:
+            kept.append(cell)
     return kept[::-1]
