@@ -22,9 +22,7 @@ $(VENV)/dev: $(VENV)/course
 course: $(VENV)/course
 	@$(BIN)/pets-learn course
 	@$(BIN)/python book/build.py
-	@if [ "$(SERVE)" != 0 ]; then \
-	  echo "The course is at http://localhost:$(PORT) (Ctrl-C ends it)"; \
-	  $(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory book/_build/html >/dev/null 2>&1; fi
+	@if [ "$(SERVE)" != 0 ]; then $(BIN)/python book/serve.py --port $(PORT); fi
 
 # Everything that must hold: style, types, exported code in step with the notebooks, notebooks at smoke scale, site, tests.
 test: $(VENV)/dev lint

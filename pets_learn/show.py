@@ -87,7 +87,7 @@ def photo_grid(
     alt: str,                             # What the grid shows
     titles: Sequence[str] | None = None,  # One line above each picture
     columns: int = 6,                     # Pictures in a row
-    side: int = 128,                      # Longest side of a thumbnail, pixels
+    side: int | None = None,              # Longest side of a thumbnail, pixels; None: what a row has room for
     title_colors: Sequence[str] | None = None, # One matplotlib color per title
 ) -> None:
     "Show pictures as a grid of thumbnails. Raises `BadSetting` for no pictures or when titles do not match."
@@ -95,9 +95,11 @@ def photo_grid(
     if titles is not None and len(titles) != len(pictures):
         raise BadSetting(f"{len(titles)} titles for {len(pictures)} pictures; give one for each, or none")
     columns = min(columns, len(pictures))
+    inches = min(2.6, 7.8 / columns)  # the page is 7.8 inches wide; more than 2.6 would blow small photos up
+    side = round(100 * inches) if side is None else side
     rows = math.ceil(len(pictures) / columns)
     lines = max((title.count("\n") + 1 for title in titles), default=0) if titles is not None else 0
-    figure = Figure(figsize=(columns * 1.3, rows * (1.3 + 0.14 * lines)),
+    figure = Figure(figsize=(columns * inches, rows * (inches + 0.14 * lines)),
                     layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
     axes = np.ravel(figure.subplots(rows, columns))
     for ax in axes: ax.axis("off")

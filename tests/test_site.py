@@ -134,7 +134,7 @@ def test_no_claim_is_left_as_a_comment(soups: dict[str, Any]) -> None:
 
 
 def test_vendored_software_brings_its_license() -> None:
-    for folder in (ROOT / "book" / "_static" / "vendor").iterdir():
+    for folder in (p for p in (ROOT / "book" / "_static" / "vendor").iterdir() if p.is_dir()):
         assert (folder / "LICENSE").is_file(), f"{folder.name} has no LICENSE"
 
 

@@ -5,9 +5,7 @@
 # %% ../../nbs/pets/02_cnn.ipynb #0d44ed9e
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,18 +27,17 @@ __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'Speci
 # %% ../../nbs/pets/02_cnn.ipynb #45fa38da
 def sizes() -> Scale:
     "Epochs and photos of each breed of this chapter's experiment at the scale of the machine."
-    return scale(epochs=(2, 10, 30), per_breed=(3, None, None))
+    return scale(epochs=(2, 10, 30), per_breed=(6, None, None))
 
 # %% ../../nbs/pets/02_cnn.ipynb #2e472aef
 def initialize_as_keras(
     model: nn.Module, # Its Conv2d and Linear layers get new weights, in place
-) -> nn.Module:
-    "Draw the weights of convolutions and dense layers as Keras does (Glorot uniform, zero biases) and return the model."
+) -> None:
+    "Draw the weights of convolutions and dense layers as Keras does: Glorot uniform, zero biases."
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None: nn.init.zeros_(layer.bias)
-    return model
 
 # %% ../../nbs/pets/02_cnn.ipynb #f42a05db
 def _block(channels: int, filters: int) -> list[nn.Module]:
@@ -60,7 +57,9 @@ def binary_cnn(
     for _ in range(3): final = (final - 2) // 2
     if final < 1: raise BadSetting(f"side is {side}; three blocks need photos of at least 22 pixels")
     head = [nn.Flatten(), nn.Linear(final * final * 64, 512), nn.ReLU(), nn.Linear(512, 1)]
-    return initialize_as_keras(nn.Sequential(*_block(3, 16), *_block(16, 32), *_block(32, 64), *head))
+    model = nn.Sequential(*_block(3, 16), *_block(16, 32), *_block(32, 64), *head)
+    initialize_as_keras(model)
+    return model
 
 # %% ../../nbs/pets/02_cnn.ipynb #85644000
 def species_parts(
@@ -93,7 +92,8 @@ class SpeciesRun:
         last = self.training.history.iloc[-1]
         return {"accuracy": self.test.accuracy, "balanced_accuracy": self.test.balanced_accuracy, "loss": self.test.loss,
                 "gap": float(last.train_binary_accuracy - last.valid_binary_accuracy),
-                "last_train_accuracy": float(last.train_binary_accuracy), "last_valid_accuracy": float(last.valid_binary_accuracy),
+                "last_train_accuracy": float(last.train_binary_accuracy),
+                "last_valid_accuracy": float(last.valid_binary_accuracy),
                 "accuracy_chosen_on_test": float(self.test_history.accuracy.max()),
                 "best_epoch": float(self.training.best_epoch + 1), "seconds": self.training.seconds}
 
@@ -114,7 +114,7 @@ def train_species(
     dls = dataloaders(cache, labels, rows["train"], rows["valid"], rows["test"], targets="binary", vocab=SPECIES,
                       batch_size=batch_size, channels_last=True, device=device(), seed=seed)
     watch = Watch(dls[2]) if watch_test else None
-    model = binary_cnn(cache.size).to(device(), memory_format=torch.channels_last)
+    model = binary_cnn(cache.size).to(device()).to(memory_format=torch.channels_last)
     training = fit(model, dls, BCEWithLogitsLossFlat(), epochs, learning_rate, "rmsprop", [binary_accuracy],
                    keep_best=True, callbacks=[watch] if watch else [])
     probabilities, truth = predict(training.model, dls[2])
@@ -126,10 +126,9 @@ def summarize(
     runs: list[dict[str, float]], # `SpeciesRun.figures()` of each seed
 ) -> dict[str, dict[str, Any]]:
     "The figures of several runs as records, with means and ranges over the seeds."
-    shares = {"accuracy", "balanced_accuracy", "last_train_accuracy", "last_valid_accuracy", "accuracy_chosen_on_test"}
-    units = {"loss": "nats", "gap": "difference of shares", "best_epoch": "epoch", "seconds": "s"} | dict.fromkeys(shares, "share")
-    lower = {"loss", "gap", "seconds", "best_epoch"}
-    return {name: figure([run[name] for run in runs], units[name], "lower" if name in lower else "higher", seed_row=3) for name in runs[0]}
+    others = {"loss": "nats", "gap": "difference of shares", "best_epoch": "epoch", "seconds": "s"}
+    return {name: figure([run[name] for run in runs], others.get(name, "share"), "lower" if name in others else "higher", seed_row=3)
+            for name in runs[0]}
 
 # %% ../../nbs/pets/02_cnn.ipynb #63916b0a
 def reproduce_one(
