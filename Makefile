@@ -40,7 +40,7 @@ bench: $(VENV)/dev
 
 # Run one chapter on the data of PETS_LEARN_HOME and keep its outputs: make run NB=pets/02_cnn
 run: $(VENV)/dev
-	cd nbs/$(dir $(NB)) && ../../$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace $(notdir $(NB)).ipynb
+	cd nbs/$(dir $(NB)) && $(CURDIR)/$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace $(notdir $(NB)).ipynb
 	$(BIN)/python -c "from pets_learn.show import copy_alt_text; copy_alt_text('nbs/$(NB).ipynb')"
 	$(BIN)/nbdev_clean --fname nbs/$(NB).ipynb
 	$(BIN)/nbdev_export

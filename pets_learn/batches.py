@@ -5,14 +5,15 @@
 # %% ../nbs/workshop/04_batches.ipynb #9c18989b
 from __future__ import annotations
 
-import hashlib, json, os, shutil, sys, zlib
+import hashlib, json, os, shutil, sys, time, zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import MAX_PIXELS, BadPhoto, MissingData, home, read_photo
 from .run import BadSetting, PetsLearnError, write_atomically
@@ -57,14 +58,41 @@ def fit_photo(
 _FORMAT = 1  # goes into every key: a cache of an older layout is then simply not found
 
 # %% ../nbs/workshop/04_batches.ipynb #1f33b1b6
-def _fingerprint(path: Path) -> str:
-    "Name, length and hash of one file; a file that cannot be read has a fingerprint as well."
+def _fingerprint(path: Path, index: dict[str, list[Any]]) -> str:
+    "Name, length and hash of one file, which is read; a file that cannot be read has a fingerprint as well."
     try:
+        marks = _marks(path)
         with path.open("rb") as file: digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"{path.name}\0{path.stat().st_size}\0{digest}"
     except OSError as error: return f"{path.name}\0{type(error).__name__}"
+    if time.time_ns() - max(marks[1:]) > _SETTLED: index[str(path.absolute())] = [*marks, digest]
+    return f"{path.name}\0{marks[0]}\0{digest}"
 
 # %% ../nbs/workshop/04_batches.ipynb #2a15db3a
+_SETTLED = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, counts in steps of two seconds
+
+# %% ../nbs/workshop/04_batches.ipynb #196f4ae2
+def _marks(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+# %% ../nbs/workshop/04_batches.ipynb #c1108d9f
+def _known_fingerprint(path: Path, index: dict[str, list[Any]]) -> str | None:
+    "What `_fingerprint` returns, from the index; None if the index does not have this file as it is now."
+    try:
+        *marks, digest = index[str(path.absolute())]
+        return f"{path.name}\0{marks[0]}\0{digest}" if marks == _marks(path) else None
+    except (OSError, LookupError, ValueError, TypeError): return None
+
+# %% ../nbs/workshop/04_batches.ipynb #6ec7e2f2
+def _content_key(paths: Sequence[Path], size: int, method: str, workers: int | None, index: dict[str, list[Any]]) -> str:
+    "The key; files that the index does not know are read, in threads, and entered."
+    known = [_known_fingerprint(path, index) for path in paths]
+    unknown = [path for path, seen in zip(paths, known, strict=True) if seen is None]
+    with ThreadPoolExecutor(workers or _workers()) as pool: read = pool.map(partial(_fingerprint, index=index), unknown)
+    prints = [seen or next(read) for seen in known]
+    return hashlib.sha256("\n".join([f"{_FORMAT} {size} {method}", *prints]).encode()).hexdigest()
+
+# %% ../nbs/workshop/04_batches.ipynb #0c89f93c
 def content_key(
     paths: Sequence[Path],      # Photo files; their order counts, their folder does not
     size: int,                  # Side of the square, pixels
@@ -72,8 +100,7 @@ def content_key(
     workers: int | None = None, # Threads that read; None: one per processor, at most 8
 ) -> str:
     "64 hexadecimal digits that change whenever a photo's name or content, the order, `size` or `method` changes."
-    with ThreadPoolExecutor(workers or _workers()) as pool: prints = list(pool.map(_fingerprint, paths))
-    return hashlib.sha256("\n".join([f"{_FORMAT} {size} {method}", *prints]).encode()).hexdigest()
+    return _content_key(paths, size, method, workers, {})
 
 # %% ../nbs/workshop/04_batches.ipynb #f9b76acd
 def _workers() -> int: return min(8, os.cpu_count() or 1)
@@ -106,9 +133,8 @@ def _decode(path: Path, size: int, method: str) -> np.ndarray | str:
 def _decode_all(
     paths: Sequence[Path], size: int, method: str, workers: int | None, progress: bool | None,
 ) -> Iterator[np.ndarray | str]:
-    "Decode in order, in threads, with a progress bar when it takes more than a second and somebody is looking."
-    terminal, notebook = sys.stderr is not None and sys.stderr.isatty(), "ipykernel" in sys.modules
-    if progress is None: progress = len(paths) > 256 and (terminal or notebook) and not os.environ.get("IN_TEST")
+    "Decode in order, in threads, with a progress bar when it takes more than a second and a terminal is there to show it."
+    if progress is None: progress = len(paths) > 256 and sys.stderr is not None and sys.stderr.isatty()
     work = partial(_decode, size=size, method=method)
     with (ThreadPoolExecutor(workers or _workers()) as pool,
           tqdm(total=len(paths), desc="decoding", unit=" photos", leave=False, delay=1, disable=not progress) as bar):
@@ -187,8 +213,8 @@ class PhotoCache:
         return "\n".join([head, *(f"skipped: {reason}" for _, reason in self.skipped)])
 
 # %% ../nbs/workshop/04_batches.ipynb #6d790cbb
-def _open(folder: Path, paths: tuple[Path, ...], size: int, method: str, key: str) -> PhotoCache | None:
-    "The cache in `folder` if it is there and undamaged, else None."
+def _open(folder: Path, paths: tuple[Path, ...], size: int, method: str, key: str, verify: bool) -> PhotoCache | None:
+    "The cache in `folder` if it is there and undamaged, else None; only `verify` reads all its bytes."
     array, notes = _files(folder, size, method, key)
     try:
         entry = json.loads(notes.read_text(encoding="utf-8"))
@@ -196,14 +222,16 @@ def _open(folder: Path, paths: tuple[Path, ...], size: int, method: str, key: st
         kept = np.array(entry["kept"], dtype=np.int64)
         skipped = tuple((paths[i], str(reason)) for i, reason in entry["skipped"])
         good = (entry["key"] == key and photos.dtype == np.uint8 and photos.shape == (len(kept), 3, size, size)
-                and len(kept) + len(skipped) == len(paths) and zlib.crc32(photos.reshape(-1)) == entry["crc32"])
+                and photos.flags.c_contiguous and array.stat().st_size == photos.offset + photos.nbytes
+                and len(kept) + len(skipped) == len(paths)
+                and (not verify or zlib.crc32(photos.reshape(-1)) == entry["crc32"]))
         return PhotoCache(photos, tuple(paths[i] for i in kept), kept, skipped, size, method, array) if good else None
-    except (OSError, EOFError, ValueError, LookupError, TypeError): return None  # absent, cut short or scrambled: build again
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError): return None  # absent or damaged: build again
 
 # %% ../nbs/workshop/04_batches.ipynb #48c50769
 def cache_folders() -> list[Path]:
     "Where caches may lie, best first: `cache` below pets_learn's data folder, then in the user's own cache folder."
-    return list(dict.fromkeys([home()/"cache", user_cache_path("pets_learn")/"cache"]))
+    return list(dict.fromkeys([home()/"cache", user_cache_path("pets_learn", appauthor=False)/"cache"]))
 
 # %% ../nbs/workshop/04_batches.ipynb #2846bc1f
 def _writable(folder: Path) -> bool:
@@ -219,15 +247,39 @@ def _place_for(folders: Sequence[Path]) -> Path:
                          "set PETS_LEARN_HOME to a folder of your own, or pass folder=")
 
 # %% ../nbs/workshop/04_batches.ipynb #ee6b5305
+_INDEX = "hashes.json"
+
+# %% ../nbs/workshop/04_batches.ipynb #728a24b6
+def _read_index(folders: Sequence[Path]) -> dict[str, list[Any]]:
+    "Absolute path -> [length, time of change, time of entry, hash], from all folders; empty where there is nothing to read."
+    index: dict[str, list[Any]] = {}
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            entries = json.loads((folder/_INDEX).read_text(encoding="utf-8"))
+            if isinstance(entries, dict): index |= entries
+    return index
+
+# %% ../nbs/workshop/04_batches.ipynb #04ef5b4e
+def _write_index(folders: Sequence[Path], index: dict[str, list[Any]]) -> None:
+    "Add to the index on disk, without the files that are gone."
+    with suppress(PetsLearnError, OSError):
+        place = _place_for(folders)
+        entries = {path: entry for path, entry in (_read_index([place]) | index).items() if Path(path).exists()}
+        with write_atomically(place/_INDEX, "w") as file: json.dump(entries, file)
+
+# %% ../nbs/workshop/04_batches.ipynb #1d459eee
 def photo_cache(
     paths: Iterable[str | os.PathLike[str]],        # Photo files
     size: int,                                      # Side of the decoded squares, pixels, 1 to 4096
     method: str = "squash",                         # "squash", "crop" or "pad": see `fit_photo`
     folder: str | os.PathLike[str] | None = None,   # Where the cache lies; None: the first of `cache_folders` that works
     workers: int | None = None,                     # Threads that decode; None: one per processor, at most 8
-    progress: bool | None = None,                   # Show a progress bar; None: on a terminal or in a notebook only
+    progress: bool | None = None,                   # Show a progress bar; None: on a terminal only
+    verify: bool = False,                           # Read all photos and the whole cache, trust no dates and lengths
 ) -> PhotoCache:
     """The photos, decoded; from the cache if an undamaged one is there, else decoded now and kept.
+
+    A photo with the length and the times of last time is not read again, unless `verify` is set.
 
     Files that cannot be read are listed in `skipped`. Raises `MissingData` when none can be read, `BadSetting` for
     a wrong size or method or an empty list, `PetsLearnError` when the disk is full or no folder can be written.
@@ -236,13 +288,16 @@ def photo_cache(
     if not files: raise BadSetting("there are no photos to decode; check the folder or the filter that made the list")
     if not isinstance(size, int) or not 1 <= size <= 4096: raise BadSetting(f"size is {size!r}; give whole pixels, 1 to 4096")
     if method not in METHODS: raise BadSetting(f"method is {method!r}; use one of {', '.join(METHODS)}")
-    key = content_key(files, size, method, workers)
     folders = cache_folders() if folder is None else [Path(folder)]
-    for place in folders:
-        if (found := _open(place, files, size, method, key)) is not None: return found
-    return _build_and_open(_place_for(folders), files, size, method, key, workers, progress)
+    index = {} if verify else _read_index(folders)
+    known = dict(index)
+    key = _content_key(files, size, method, workers, index)
+    found = next(filter(None, (_open(place, files, size, method, key, verify) for place in folders)), None)
+    cache = found or _build_and_open(_place_for(folders), files, size, method, key, workers, progress)
+    if index != known: _write_index(folders, index)
+    return cache
 
-# %% ../nbs/workshop/04_batches.ipynb #728a24b6
+# %% ../nbs/workshop/04_batches.ipynb #9b1d9eec
 def _build_and_open(
     place: Path, files: tuple[Path, ...], size: int, method: str, key: str, workers: int | None, progress: bool | None,
 ) -> PhotoCache:
@@ -250,7 +305,7 @@ def _build_and_open(
     try: _build(place, files, size, method, key, workers, progress)
     except PetsLearnError as error: failure = error  # another process may have finished the same cache meanwhile
     except OSError as error: failure = PetsLearnError(f"the cache folder cannot be used: {error.strerror}; pass another folder=")
-    if (built := _open(place, files, size, method, key)) is not None: return built
+    if (built := _open(place, files, size, method, key, verify=True)) is not None: return built
     raise failure or PetsLearnError("the cache was damaged while it was written; check the disk, or pass another folder=")
 
 # %% ../nbs/workshop/04_batches.ipynb #8aab7432
@@ -405,12 +460,10 @@ def make_targets(
 
 # %% ../nbs/workshop/04_batches.ipynb #908e5140
 def _class_indices(labels: Any) -> Tensor:
-    codes = torch.as_tensor(np.asarray(labels))
-    if codes.ndim != 1 or not len(codes):
-        raise BadSetting(f"labels have shape {tuple(codes.shape)}; give one per photo, at least one")
-    if codes.is_floating_point() or codes.is_complex() or codes.min() < 0:
-        raise BadSetting("labels must be class indices: whole numbers from 0")
-    return codes.long()
+    codes = np.asarray(labels)
+    if codes.ndim != 1 or not len(codes): raise BadSetting(f"labels have shape {codes.shape}; give one per photo, at least one")
+    if codes.dtype.kind not in "biu" or codes.min() < 0: raise BadSetting("labels must be class indices: whole numbers from 0")
+    return torch.from_numpy(codes.astype(np.int64))  # a copy: pandas gives read-only arrays, and torch warns about them
 
 # %% ../nbs/workshop/04_batches.ipynb #364de6d5
 def class_weights(
@@ -463,14 +516,74 @@ def epoch_generator(
     return torch.Generator().manual_seed(int(state[0]))
 
 # %% ../nbs/workshop/04_batches.ipynb #062f3490
-class BatchLoader:
+def _order(count: int, shuffle: bool, weights: Tensor | None, generator: torch.Generator) -> np.ndarray:
+    "Positions 0 to `count` - 1 in the order of one epoch."
+    if weights is not None: return torch.multinomial(weights, count, replacement=True, generator=generator).numpy()
+    return (torch.randperm(count, generator=generator) if shuffle else torch.arange(count)).numpy()
+
+# %% ../nbs/workshop/04_batches.ipynb #b0e941df
+def _on(device: torch.device, tensor: Tensor) -> Tensor:
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+# %% ../nbs/workshop/04_batches.ipynb #e2746da3
+def _normalized(x: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
+    "Each channel minus its mean, divided by its standard deviation; (N, C, H, W)."
+    m, d = (torch.tensor(v, device=x.device, dtype=x.dtype).view(-1, 1, 1) for v in (mean, deviation))
+    return (x - m) / d
+
+# %% ../nbs/workshop/04_batches.ipynb #928a84f4
+def _tensor(values: Any) -> Tensor:
+    "The values as a tensor; arrays are copied, since torch warns about those that must not be written."
+    return torch.as_tensor(np.array(values) if not isinstance(values, Tensor) and hasattr(values, "__array__") else values)
+
+# %% ../nbs/workshop/04_batches.ipynb #971d87cc
+class _ForFastai:
+    "What fastai's Learner asks of a loader, beyond its batches."
+    n_inp = 1 # one input per batch, the rest are targets
+    settings: dict[str, Any]
+    device: torch.device
+    indices: np.ndarray
+    batch_size: int
+    labels: Tensor | None
+    vocab: list[str] | None
+
+    def new(self, **changes: Any) -> Self:
+        """A copy with changed arguments, at epoch 0.
+
+        With `shuffle=False`, which is how fastai asks for predictions, photos come once and without augmentation.
+        """
+        if changes.get("shuffle") is False: changes = {"augmentation": None, "weights": None} | changes
+        return type(self)(**(self.settings | {"device": self.device} | changes))
+
+    def to(self, device: torch.device | str) -> Self:
+        "Send batches to another device from now on."
+        self.device = torch.device(device)
+        return self
+
+    @property
+    def dataset(self) -> np.ndarray:
+        "The rows in use: what fastai calls `train_ds`, for its length."
+        return self.indices
+
+    @property
+    def bs(self) -> int:
+        "fastai's name for `batch_size`."
+        return self.batch_size
+
+    @property
+    def c(self) -> int:
+        "How many outputs a network for these targets has: C, or 1 for a binary column."
+        if self.labels is None: raise BadSetting("this loader has no labels; give it some, or say how many outputs you want")
+        if self.labels.ndim == 2: return self.labels.shape[1]
+        return len(self.vocab) if self.vocab is not None else int(self.labels.max()) + 1
+
+# %% ../nbs/workshop/04_batches.ipynb #ea473c47
+class BatchLoader(_ForFastai):
     """Iterate over photos as batches `(x, y)`; `x` is (B, 3, H, W) float32 in [0, 1] (before `normalize`), on the device.
 
     Without labels a batch is `(x,)`. Each pass is one epoch: `epoch` counts up, and with `seed` it fixes order and
     augmentation. fastai's Learner takes it as a DataLoader. Raises `BadSetting` for arguments that do not fit together.
     """
-    n_inp = 1 # fastai: one input per batch, the rest are targets
-
     def __init__(
         self,
         photos: PhotoCache | np.ndarray,               # Cache, or uint8 (N, C, H, W)
@@ -495,8 +608,8 @@ class BatchLoader:
         self.device = torch.device(device or "cpu")
         self.vocab = None if vocab is None else list(vocab)
         self.indices = _rows(indices, len(photos))
-        self.labels = None if labels is None else torch.as_tensor(labels)
-        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+        self.labels = None if labels is None else _tensor(labels)
+        self.weights = None if weights is None else _tensor(weights).double()
         _check_loader(self)
 
     def __len__(self) -> int:
@@ -514,19 +627,10 @@ class BatchLoader:
     ) -> Iterator[tuple[Tensor, ...]]:
         "The batches of any epoch; `self.epoch` stays as it is."
         generator = epoch_generator(self.seed, epoch)
-        rows = self.indices[self.order(generator)]
+        rows = self.indices[_order(len(self.indices), self.shuffle, self.weights, generator)]
         parts = [rows[start:start + self.batch_size] for start in range(0, len(rows), self.batch_size)][:len(self)]
         depth = self.prefetch if self.prefetch is not None else 2 * (self.device.type != "cpu")
         return _ahead(partial(self.make, generator=generator), parts, depth)
-
-    def order(
-        self,
-        generator: torch.Generator, # On the CPU
-    ) -> np.ndarray:
-        "Positions in `indices` in the order of one epoch."
-        n = len(self.indices)
-        if self.weights is not None: return torch.multinomial(self.weights, n, replacement=True, generator=generator).numpy()
-        return (torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)).numpy()
 
     def make(
         self,
@@ -534,52 +638,15 @@ class BatchLoader:
         generator: torch.Generator, # For the augmentation
     ) -> tuple[Tensor, ...]:
         "One batch: gather bytes, move, make floats, augment, normalize."
-        x = self.to_device(torch.from_numpy(self.photos[rows])).float().div_(255)
+        x = _on(self.device, torch.from_numpy(self.photos[rows])).float().div_(255)
         if self.augmentation is not None: x = augment(x, self.augmentation, generator)
-        if self.normalize is not None:
-            mean, deviation = (torch.tensor(v, device=x.device, dtype=x.dtype).view(-1, 1, 1) for v in self.normalize)
-            x = (x - mean) / deviation
+        if self.normalize is not None: x = _normalized(x, *self.normalize)
         if self.channels_last: x = x.contiguous(memory_format=torch.channels_last)
-        return (x,) if self.labels is None else (x, self.to_device(self.labels[torch.from_numpy(rows)]))
-
-    def to_device(self, tensor: Tensor) -> Tensor:
-        "The tensor on this loader's device; a GPU copies from pinned memory while the program goes on."
-        if self.device.type == "cuda": return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return (x,) if self.labels is None else (x, _on(self.device, self.labels[torch.from_numpy(rows)]))
 
     def one_batch(self) -> tuple[Tensor, ...]:
         "The first batch of the coming epoch, without counting it as one."
         return next(self.batches(self.epoch))
-
-    def new(self, **changes: Any) -> BatchLoader:
-        """A copy with changed arguments, at epoch 0.
-
-        With `shuffle=False`, which is how fastai asks for predictions, photos come once and without augmentation.
-        """
-        if changes.get("shuffle") is False: changes = {"augmentation": None, "weights": None} | changes
-        return type(self)(**(self.settings | {"device": self.device} | changes))
-
-    def to(self, device: torch.device | str) -> BatchLoader:
-        "Send batches to another device from now on."
-        self.device = torch.device(device)
-        return self
-
-    @property
-    def dataset(self) -> np.ndarray:
-        "The rows in use: what fastai calls `train_ds`, for its length."
-        return self.indices
-
-    @property
-    def bs(self) -> int:
-        "fastai's name for `batch_size`."
-        return self.batch_size
-
-    @property
-    def c(self) -> int:
-        "How many outputs a network for these targets has: C, or 1 for a binary column."
-        if self.labels is None: raise BadSetting("this loader has no labels; give it some, or say how many outputs you want")
-        if self.labels.ndim == 2: return self.labels.shape[1]
-        return len(self.vocab) if self.vocab is not None else int(self.labels.max()) + 1
 
 # %% ../nbs/workshop/04_batches.ipynb #61cd5824
 def _rows(indices: Any, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .run import BadSetting, PetsLearnError, read_record, record, scale, scale_name, versions, write_atomically
+from .run import BadSetting, PetsLearnError, read_json, read_record, record, scale, scale_name, versions, write_atomically
 
 # %% auto #0
 __all__ = ['STAND_INS', 'photos_or_stand_ins', 'report', 'train_for_course', 'reproduce', 'parser', 'main']
@@ -60,8 +60,8 @@ def report(
 def _order(folder: PetsFolder, epochs: int, seed: int) -> dict[str, Any]:
     "What decides the outcome of a training: if it is unchanged, a saved model is still the right one."
     import hashlib
-    stems = hashlib.sha256("\n".join(path.name for path in folder.photos).encode()).hexdigest()[:16]
-    return {"photos": len(folder.photos), "names": stems, "generated": folder.generated,
+    files = "\n".join(f"{path.name} {path.stat().st_size}" for path in folder.photos)
+    return {"photos": len(folder.photos), "files": hashlib.sha256(files.encode()).hexdigest()[:16], "generated": folder.generated,
             "epochs": epochs, "seed": seed, "version": __version__}
 
 # %% ../nbs/workshop/07_cli.ipynb #a678c5b8
@@ -74,16 +74,17 @@ def train_for_course(
     folder = photos_or_stand_ins()
     S = scale(epochs=(1, 6, 12), per_breed=(8, None, None))
     order, target = _order(folder, S.epochs, seed), models/"species"
-    if not fresh and (target/"model.json").is_file() and (target/"model.safetensors").is_file():
-        facts = json.loads((target/"model.json").read_text(encoding="utf-8"))
-        if facts.get("order") == order: return facts
+    if not fresh and read_json(target/"model.json"):  # torch is imported only when there is a model to check
+        from pets_learn.training import model_facts
+        facts = model_facts(target)
+        if facts and facts.get("order") == order: return facts
     return _train(folder, S, order, target, seed)
 
 # %% ../nbs/workshop/07_cli.ipynb #6e03d1ee
 def _train(folder: PetsFolder, S: Any, order: dict[str, Any], target: Path, seed: int) -> dict[str, Any]:
     "The training behind `train_for_course`: run, judge, save."
     from pets_learn.pets.cnn import species_parts, train_species
-    from pets_learn.training import save_model
+    from pets_learn.training import model_facts, save_model
     started = time.perf_counter()
     kind = "drawn stand-ins" if folder.generated else "photos of Oxford-IIIT Pet"
     print(f"Training on {len(folder.photos):,} {kind}, {S.epochs} epochs, scale {S.name}", flush=True)
@@ -98,9 +99,9 @@ def _train(folder: PetsFolder, S: Any, order: dict[str, Any], target: Path, seed
              "accuracy": run.test.accuracy, "interval": run.test.interval, "balanced_accuracy": run.test.balanced_accuracy,
              "confusion": run.test.confusion.tolist(), "epochs": S.epochs, "best_epoch": run.training.best_epoch + 1,
              "seconds": time.perf_counter() - started, "versions": versions(), "folder": os.path.relpath(target),
-             "license": "CC BY-SA 4.0, as the photos"}
+             "license": "Apache-2.0, as the drawings" if folder.generated else "CC BY-SA 4.0, as the photos"}
     save_model(run.training.model, target, facts)
-    return facts
+    return model_facts(target) or facts
 
 # %% ../nbs/workshop/07_cli.ipynb #f9c080da
 def reproduce(
@@ -108,28 +109,35 @@ def reproduce(
     seeds: int = 3,    # Seeds 0 to seeds - 1
     folder: Path = Path(".course/reproduce"), # Where the results of single seeds wait for each other
 ) -> Path | None:
-    """Run a chapter's experiment for each seed that has no result yet and write the record; returns its path.
+    """Run a chapter's experiment for each seed that has no result yet and write a fresh record; returns its path.
 
-    Raises `BadSetting` for a chapter without an experiment and for fewer than one seed.
+    A kept result counts only if it was made with the same sizes and scale. Raises `BadSetting` for a chapter without an
+    experiment, for fewer than one seed, and for results from different data.
     """
     if seeds < 1: raise BadSetting(f"seeds is {seeds}; give at least one")
     try: module = importlib.import_module("pets_learn." + chapter.replace("/", "."))
     except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("pets_learn"):
+            raise PetsLearnError(f"{error}; install it and run this again") from error
         raise BadSetting(f"there is no chapter {chapter!r}; chapters have names like pets/cnn") from error
     if not hasattr(module, "reproduce_one"): raise BadSetting(f"the chapter {chapter} declares no experiment to reproduce")
     runs = [_one_seed(module, chapter, seed, folder) for seed in range(seeds)]
     data, total = runs[0]["data"], sum(run["seconds"] for run in runs)
-    return record(chapter, module.summarize([run["figures"] for run in runs]), data=data, seconds=total)
+    if any(run["data"] != data for run in runs):
+        raise BadSetting(f"the seeds saw different data; remove the results of {chapter} in {folder} and run it again")
+    return record(chapter, module.summarize([run["figures"] for run in runs]), data=data, seconds=total, fresh=True)
 
 # %% ../nbs/workshop/07_cli.ipynb #6eef1dc7
 def _one_seed(module: Any, chapter: str, seed: int, folder: Path) -> dict[str, Any]:
     "The kept result of one seed, or a new one: data, figures and seconds."
     path = folder/f"{chapter.replace('/', '-')}.{scale_name()}.{__version__}.seed{seed}.json"
-    if path.is_file(): return json.loads(path.read_text(encoding="utf-8"))
+    recipe = json.loads(json.dumps(vars(module.sizes()))) if hasattr(module, "sizes") else {}
+    kept = read_json(path)
+    if kept and kept.get("recipe") == recipe and {"data", "figures", "seconds"} <= kept.keys(): return kept
     print(f"{chapter}, seed {seed}", flush=True)
     started = time.perf_counter()
     data, figures = module.reproduce_one(seed)
-    result = {"data": data, "figures": figures, "seconds": time.perf_counter() - started}
+    result = {"recipe": recipe, "data": data, "figures": figures, "seconds": time.perf_counter() - started}
     with write_atomically(path, "w") as file: file.write(json.dumps(result, indent=1))
     return result
 

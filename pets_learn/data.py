@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import csv, errno, gzip, hashlib, http.client, json, os, re, shutil, socket, ssl, stat, struct, sys, tarfile
-import time, warnings, zipfile, zlib
+import threading, time, warnings, zipfile, zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -27,10 +27,10 @@ from .run import BadSetting, PetsLearnError, scale_name, write_atomically
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'Box', 'PETS_ARCHIVES', 'PETS_BUNDLE', 'MNIST_FILES', 'LFW_LISTS', 'LFW_ARCHIVE', 'LFW_LIST_FILES',
-           'CONVERTED_WEIGHTS', 'MissingData', 'DownloadFailed', 'ChecksumMismatch', 'DamagedData', 'UnsafeArchive',
-           'BadPhoto', 'home', 'shown', 'verify', 'only_one', 'megabytes', 'download', 'member_path', 'unpack',
-           'read_photo', 'check_photos', 'PetsFolder', 'read_pets', 'RemoteFile', 'announce', 'stand_in_pets', 'pets',
-           'mnist', 'FacesFolder', 'lfw', 'stand_in_faces', 'lfw_pairs', 'imagenet_weights', 'load_state_dict']
+           'MissingData', 'DownloadFailed', 'ChecksumMismatch', 'DamagedData', 'UnsafeArchive', 'BadPhoto', 'home',
+           'shown', 'verify', 'only_one', 'megabytes', 'download', 'member_path', 'unpack', 'read_photo',
+           'check_photos', 'PetsFolder', 'read_pets', 'RemoteFile', 'announce', 'stand_in_pets', 'pets', 'mnist',
+           'FacesFolder', 'lfw', 'stand_in_faces', 'lfw_pairs', 'imagenet_weights', 'load_state_dict']
 
 # %% ../nbs/workshop/02_data.ipynb #8cf374be
 if TYPE_CHECKING:  # both take long to import, and most of this module needs neither
@@ -104,7 +104,10 @@ def verify(
 def _lock(file: IO[bytes]) -> None:
     if sys.platform == "win32":
         import msvcrt
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        while True:
+            try: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except PermissionError: time.sleep(0.1)  # another process has it; Windows' own waiting ends after 10 seconds
+            else: return
     else:
         import fcntl
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -113,7 +116,7 @@ def _lock(file: IO[bytes]) -> None:
 def _open_locked(lock: Path) -> IO[bytes]:
     while True:
         file = lock.open("ab")
-        with suppress(OSError): _lock(file)  # a file system without locks: the final rename alone must do
+        _lock(file)
         with suppress(OSError):
             if os.fstat(file.fileno()).st_ino == lock.stat().st_ino: return file
         file.close()  # whoever held it has removed it: take the new one
@@ -156,10 +159,18 @@ def _read_note(part: Path) -> dict[str, Any]:
 def _drop(part: Path) -> None:
     for path in (part, _note(part)): path.unlink(missing_ok=True)
 
+def _move(part: Path, target: Path) -> None:
+    "Move a part with its note."
+    _drop(target)
+    for path, to in ((part, target), (_note(part), _note(target))):
+        if path.exists(): path.replace(to)
+
+def _size(path: Path) -> int: return path.stat().st_size if path.exists() else 0
+
 # %% ../nbs/workshop/02_data.ipynb #674b092d
 def _ask(url: str, part: Path, checked: bool, timeout: float) -> tuple[http.client.HTTPResponse, int]:
     "The server's answer, and how many bytes of the part were offered to be kept."
-    note, have = _read_note(part), part.stat().st_size if part.exists() else 0
+    note, have = _read_note(part), _size(part)
     version = note.get("version") if note.get("url") == url else None
     if not (checked or version): have = 0
     headers = {"User-Agent": "pets_learn", "Accept-Encoding": "identity"}
@@ -201,6 +212,8 @@ def megabytes(
 # %% ../nbs/workshop/02_data.ipynb #148d1528
 _CHUNK = 1 << 18  # 256 kB: few system calls, and a bar that still moves on a slow line
 
+def _aside(part: Path) -> Path: return part.with_name(part.name + ".old")
+
 def _receive(url: str, part: Path, size: int | None, checked: bool, timeout: float, bar: Any) -> None:
     answer, have = _ask(url, part, checked, timeout)
     with answer:
@@ -209,6 +222,7 @@ def _receive(url: str, part: Path, size: int | None, checked: bool, timeout: flo
             raise ChecksumMismatch(f"the file there has {total:,} bytes instead of {size:,}")
         total = size if total is None else total
         _check_room(part, (total or 0) - start)
+        if have and not start and have > _size(_aside(part)): _move(part, _aside(part))
         note = {"url": url, "version": _version(answer), "total": total}
         with write_atomically(_note(part), "w") as file: file.write(json.dumps(note))
         _append(answer, part, start, total, bar)
@@ -252,7 +266,7 @@ def _fetch(url: str, part: Path, size: int | None, checked: bool, timeout: float
         except (OSError, http.client.HTTPException, _HungUp, _Restart) as error:
             if isinstance(error, HTTPError): error.close()
             if isinstance(error, _Restart) or (isinstance(error, HTTPError) and error.code == 416): _drop(part)
-            reached = part.stat().st_size if part.exists() else 0
+            reached = _size(part)
             fruitless = 0 if reached > furthest else fruitless + 1
             furthest = max(furthest, reached)
             if _hopeless(error) or fruitless >= 3: raise
@@ -270,13 +284,21 @@ def _bar(progress: bool | None, **options: Any) -> Any:
 # %% ../nbs/workshop/02_data.ipynb #11b69f40
 def _try_address(url: str, part: Path, size: int | None, checksum: str | None, timeout: float, pause: float, bar: Any) -> None:
     "Fill and verify the part from one address. Raises what went wrong; a part that failed the check is gone."
-    have = part.stat().st_size if part.exists() else 0
-    if not (have and have == size and checksum):  # else the part is whole, and only the check is missing
-        _fetch(url, part, size, bool(checksum), timeout, pause, bar)
-    if wrong := _difference(part, size, checksum):
-        _drop(part)
-        if not have: raise ChecksumMismatch(f"the file there {wrong}")
-        _try_address(url, part, size, checksum, timeout, pause, bar)  # the old part may be to blame: once more, from nothing
+    have, aside = _size(part), _aside(part)
+    try:
+        if not (have and have == size and checksum):  # else the part is whole, and only the check is missing
+            _fetch(url, part, size, bool(checksum), timeout, pause, bar)
+        if wrong := _difference(part, size, checksum):
+            _drop(part)
+            if not have or aside.exists(): raise ChecksumMismatch(f"the file there {wrong}")
+            _fetch(url, part, size, bool(checksum), timeout, pause, bar)  # the old part may be to blame: once more, from nothing
+            if wrong := _difference(part, size, checksum):
+                _drop(part)
+                raise ChecksumMismatch(f"the file there {wrong}")
+        _drop(aside)
+    finally:
+        if _size(aside) > _size(part): _move(aside, part)
+        _drop(aside)
 
 # %% ../nbs/workshop/02_data.ipynb #8d8e2ede
 def _check_urls(urls: str | Sequence[str]) -> list[str]:
@@ -325,11 +347,11 @@ def _first_that_works(addresses: list[str], part: Path, size: int | None, checks
 def _gave_up(part: Path, failures: list[tuple[str, Exception]]) -> PetsLearnError:
     "The one error that tells what happened at each address."
     tried = "; ".join(f"{urlsplit(url).hostname}: {_reason(error)}" for url, error in failures)
-    if all(isinstance(error, ChecksumMismatch) for _, error in failures):
-        return ChecksumMismatch(f"{part.stem} was fetched, but it is not the file that was asked for ({tried}). "
-                                "Nothing of it was kept. Try again later, or from another network")
-    kept = part.stat().st_size if part.exists() else 0
+    kept = _size(part)
     note = f"{megabytes(kept)} are kept, and the next call goes on from there" if kept else "Nothing was kept"
+    if all(isinstance(error, ChecksumMismatch) for _, error in failures):
+        return ChecksumMismatch(f"{part.stem} is there, but it is not the file that was asked for ({tried}). {note}. "
+                                "Try again later, or from another network")
     return DownloadFailed(f"{part.stem} could not be downloaded ({tried}). {note}. "
                           f"Check the network, or put the file there yourself: {shown(part.with_name(part.stem))}")
 
@@ -353,32 +375,99 @@ def member_path(
                             "Nothing was unpacked; get the archive from a source you trust")
     return PurePosixPath(*parts)
 
-# %% ../nbs/workshop/02_data.ipynb #6336c6aa
-class _Header(tarfile.TarInfo):
-    "A tar header that is short, and whole unless the archive properly ends."
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        try: header = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError: raise  # type: ignore[attr-defined]  # two blocks of zeros: the proper end
-        except tarfile.HeaderError as error: raise DamagedData(f"it breaks off or is damaged ({error})") from error
-        if not (header.isreg() or header.isdir()) and header.size > 1 << 20:
-            raise UnsafeArchive("a header in the archive claims more than 1 MB; nothing was unpacked")
-        return header
-
-# %% ../nbs/workshop/02_data.ipynb #4da66399
+# %% ../nbs/workshop/02_data.ipynb #a74a04fe
 @dataclass(frozen=True)
 class _Member:
-    path: PurePosixPath                    # Where it may go, below the folder
-    size: int | None                       # Bytes; None: a folder
-    open: Callable[[], IO[bytes] | None]   # Its content
+    path: PurePosixPath                               # Where it may go, below the folder
+    size: int | None                                  # Bytes; None: a folder
+    open: Callable[[], AbstractContextManager[Any]]   # Its content
+    overhead: int = 0                                 # Bytes of its headers
 
-def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
-    for info in tar:
-        if not (info.isreg() or info.isdir()) or info.issparse():
-            raise UnsafeArchive(f"the archive holds {info.name[:80]!r}, a link or a device. Nothing was unpacked; "
-                                "a data set needs files and folders only")
-        yield _Member(member_path(info.name), info.size if info.isreg() else None, partial(tar.extractfile, info))
+# %% ../nbs/workshop/02_data.ipynb #6336c6aa
+_Stream = IO[bytes] | gzip.GzipFile
+_HELPER_BYTES = 4096  # a long name, or fields of a pax header, with room to spare
+
+def _read_header(file: _Stream) -> tarfile.TarInfo | None:
+    "The next header, or None at the proper end. Raises `DamagedData`, or `UnsafeArchive` for a type that no data set needs."
+    block = file.read(512)
+    if len(block) < 512: raise DamagedData("it breaks off")
+    if not any(block): return None
+    try: info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error: raise DamagedData(f"a header in it is damaged ({error})") from error
+    if info.type not in (*_PLAIN, *_HELPERS):
+        raise UnsafeArchive(f"the archive holds {info.name[:80]!r}, a link, a device or a sparse file. Nothing was unpacked; "
+                            "a data set needs files and folders only")
+    if info.size < 0: raise DamagedData("a header in it claims a negative size")
+    if info.type in _HELPERS and info.size > _HELPER_BYTES:
+        raise UnsafeArchive(f"a header in the archive claims more than {_HELPER_BYTES:,} bytes; nothing was unpacked")
+    return info
+
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+_HELPERS = (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE)
+
+# %% ../nbs/workshop/02_data.ipynb #4da66399
+def _pax_fields(content: bytes) -> dict[str, str]:
+    fields = {}
+    while content:
+        found = re.match(rb"(\d{1,4}) ([^=\n]{1,200})=", content)
+        length = int(found[1]) if found else 0
+        if not found or not found.end() < length <= len(content) or content[length - 1] != 0x0a:
+            raise DamagedData("a pax header in it is damaged")
+        fields[found[2].decode("utf-8", "replace")] = content[found.end():length - 1].decode("utf-8", "surrogateescape")
+        content = content[length:]
+    if any(name.startswith("GNU.sparse") for name in fields):
+        raise UnsafeArchive("the archive holds a sparse file, which may be far larger than it looks. Nothing was unpacked")
+    return fields
+
+# %% ../nbs/workshop/02_data.ipynb #04b3a87f
+@dataclass
+class _Content:
+    "The content of one member: at most `left` more bytes of the archive."
+    file: _Stream
+    left: int
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.file.read(self.left if size < 0 else min(size, self.left))
+        self.left -= len(content)
+        return content
+
+    def skip(self) -> None:
+        while self.read(_CHUNK): pass
+        if self.left: raise DamagedData("it breaks off")
+
+# %% ../nbs/workshop/02_data.ipynb #98cd2119
+def _read_helper(info: tarfile.TarInfo, file: _Stream) -> dict[str, str]:
+    "What a helper says about the next member."
+    content = _Content(file, info.size)
+    text = content.read()
+    _Content(file, -info.size % 512).skip()  # contents are filled up to whole blocks
+    if content.left: raise DamagedData("it breaks off")
+    if info.type == tarfile.GNUTYPE_LONGNAME: return {"path": text.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")}
+    fields = _pax_fields(text)
+    if info.type == tarfile.XHDTYPE: return {name: fields[name] for name in ("path", "size") if name in fields}
+    if "path" in fields or "size" in fields: raise UnsafeArchive("the archive gives one name or size to all its members")
+    return {}
+
+# %% ../nbs/workshop/02_data.ipynb #a023ce45
+def _tar_members(file: _Stream) -> Iterator[_Member]:
+    "The files and folders of a tar file, one after the other."
+    fields: dict[str, str] = {}
+    helpers, overhead = 0, 512
+    while (info := _read_header(file)) is not None:
+        if info.type in _HELPERS:
+            fields |= _read_helper(info, file)
+            helpers, overhead = helpers + 1, overhead + 512 + info.size
+            if helpers > 4: raise UnsafeArchive("the archive has headers of headers of headers; nothing was unpacked")
+            continue
+        size = int(fields.get("size", info.size)) if info.isreg() else 0
+        if size < 0: raise DamagedData("a header in it claims a negative size")
+        content = _Content(file, size)
+        yield _Member(member_path(fields.get("path", info.name)), size if info.isreg() else None,
+                      partial(nullcontext, content), overhead)
+        content.skip()
+        _Content(file, -size % 512).skip()
+        fields, helpers, overhead = {}, 0, 512
+    if fields: raise DamagedData("it breaks off")
 
 # %% ../nbs/workshop/02_data.ipynb #1ad31576
 def _zip_members(archive: zipfile.ZipFile, file: IO[bytes]) -> Iterator[_Member]:
@@ -415,16 +504,13 @@ def _open_archive(path: Path) -> Iterator[Iterator[_Member]]:
         if start[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(file) as archive: yield _zip_members(archive, file)
         elif start[:2] == b"\x1f\x8b":
-            with gzip.open(file) as content, _open_tar(content) as tar:
-                yield _tar_members(tar)
+            with gzip.open(file) as content:
+                yield _tar_members(content)
                 _drain(content)
-        elif start[257:262] == b"ustar":
-            with _open_tar(file) as tar: yield _tar_members(tar)
+        elif start[257:262] == b"ustar": yield _tar_members(file)
         else: raise DamagedData("it is no tar, tar.gz or zip file")
 
 # %% ../nbs/workshop/02_data.ipynb #0e7544f6
-def _open_tar(file: Any) -> tarfile.TarFile: return tarfile.open(fileobj=file, mode="r:", tarinfo=_Header)
-
 def _drain(content: gzip.GzipFile) -> None:
     "Read to the end, where gzip keeps the checksum of all that came before."
     for _ in range(1024):
@@ -435,7 +521,7 @@ def _drain(content: gzip.GzipFile) -> None:
 @dataclass
 class _Limits:
     archive_bytes: int # Size of the archive on disk
-    max_bytes: int     # Limit of all contents together
+    max_bytes: int     # Limit of all contents and headers together
     max_files: int     # Limit of members, folders included
     max_ratio: float   # Limit of contents to archive, applied beyond 16 MB
     total: int = 0     # Bytes so far
@@ -453,16 +539,14 @@ class _Limits:
 def _write_member(member: _Member, target: Path) -> None:
     "Write one member's content to a file that must not exist yet."
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = member.open()
-    if source is None: raise DamagedData("it breaks off")
-    with source, target.open("xb") as file: shutil.copyfileobj(source, file, _CHUNK)
+    with member.open() as source, target.open("xb") as file: shutil.copyfileobj(source, file, _CHUNK)
     if target.stat().st_size != member.size: raise DamagedData(f"{target.name} is shorter than announced")
 
 # %% ../nbs/workshop/02_data.ipynb #d0c43fc1
 def _write_all(members: Iterator[_Member], folder: Path, inside: PurePosixPath, limits: _Limits) -> None:
     "Write the members below `inside` to `folder`. Members elsewhere are checked all the same."
     for member in members:
-        limits.add(member.size or 0)
+        limits.add((member.size or 0) + member.overhead)
         if not member.path.is_relative_to(inside): continue
         target = folder/member.path.relative_to(inside)
         try:
@@ -482,9 +566,9 @@ def unpack(
 ) -> Path:
     """Unpack an archive safely and atomically, and return the folder.
 
-    No member leaves the folder; links, devices and bombs are refused, and then nothing is unpacked. When two processes
-    unpack to one folder, one does it and the other waits. Raises `UnsafeArchive`, `DamagedData` (cut short or no archive),
-    `BadSetting` (the folder has content already) or `PetsLearnError` (disk full).
+    No member leaves the folder; links, devices, sparse files and bombs are refused, and then nothing is unpacked.
+    When two processes unpack to one folder, one does it and the other waits. Raises `UnsafeArchive`, `DamagedData`
+    (cut short or no archive), `BadSetting` (the folder has content already) or `PetsLearnError` (disk full).
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file(): raise MissingData(f"there is no archive {shown(archive)}; download it first")
@@ -498,7 +582,7 @@ def _has_content(folder: Path) -> bool: return folder.is_file() or (folder.is_di
 
 # %% ../nbs/workshop/02_data.ipynb #59887a9a
 _DAMAGE = (DamagedData, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, struct.error, RuntimeError,
-           ValueError, OverflowError)  # RuntimeError: headers nested without end
+           ValueError, OverflowError, LookupError)  # whatever the readers of the standard library raise on hostile bytes
 
 def _unpack_beside(archive: Path, folder: Path, inside: PurePosixPath, limits: _Limits) -> None:
     with _writing(folder): beside = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -514,7 +598,7 @@ def _unpack_beside(archive: Path, folder: Path, inside: PurePosixPath, limits: _
     finally: shutil.rmtree(beside, ignore_errors=True)
 
 # %% ../nbs/workshop/02_data.ipynb #04761bb8
-MAX_PIXELS = 64_000_000  # more than any phone takes; 192 MB as RGB
+MAX_PIXELS = 120_000_000  # 360 MB as RGB; a phone's 108 megapixels pass, its 200 do not unless max_pixels is raised
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 # %% ../nbs/workshop/02_data.ipynb #cc0e4f5d
@@ -527,6 +611,7 @@ def _refuse_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
 # %% ../nbs/workshop/02_data.ipynb #332960d1
 def _to_rgb(image: Image.Image) -> Image.Image:
     "Any mode as RGB: transparency on white, 16 bits to 8."
+    if image.mode == "RGB" and "transparency" not in image.info: return image  # no copy: a large photo is large twice
     if image.mode.startswith(("I", "F")):
         import numpy as np
         values = np.asarray(image).astype(np.float64)
@@ -541,7 +626,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     "Turn the photo as its EXIF note says; a note that cannot be read is no reason to lose the photo."
     try: return ImageOps.exif_transpose(image)
-    except Exception: return image
+    except Exception: return image.copy()
 
 # %% ../nbs/workshop/02_data.ipynb #775f5ac1
 def read_photo(
@@ -561,15 +646,24 @@ def read_photo(
         raise BadPhoto(f"{path.name} cannot be used as a photo: {_photo_reason(path, error)}") from error
 
 # %% ../nbs/workshop/02_data.ipynb #37ded860
+_one_opens = threading.Lock()
+
+def _open_image(file: IO[bytes]) -> Image.Image:
+    "Read the header. Pillow warns above 89 megapixels; our own limit decides, so its warning is not shown."
+    with _one_opens, warnings.catch_warnings():  # a lock, because warning filters belong to all threads together
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=_FORMATS)
+
+# %% ../nbs/workshop/02_data.ipynb #2d075b69
 def _decode(file: IO[bytes], max_pixels: int, min_side: int) -> Image.Image:
-    with Image.open(file, formats=_FORMATS) as image:
+    with _open_image(file) as image:
         _refuse_size(image.size, max_pixels, min_side)
         image.load()
         return _to_rgb(_upright(image))
 
 def _photo_reason(path: Path, error: Exception) -> str:
     if isinstance(error, BadPhoto): return str(error)
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+    if isinstance(error, Image.DecompressionBombError):
         claimed = re.search(r"\d+", str(error))  # Pillow counts while it reads the header, before we can
         return f"it claims {int(claimed[0] if claimed else 0):,} pixels, far more than the limit; it was not decoded"
     if isinstance(error, UnidentifiedImageError):
@@ -673,9 +767,11 @@ def _boxes_of_table(path: Path, problems: list[str]) -> dict[str, Box]:
 def _box_of_xml(path: Path) -> Box | None:
     "The largest head box of one XML file, or None with a warning if it cannot be read."
     try:
-        content = path.read_bytes()
-        if len(content) > 100_000 or re.search(rb"<!ENTITY|<!DOCTYPE", content): raise ValueError("it is no plain box file")
-        found = ElementTree.fromstring(content).iter("bndbox")
+        with path.open("rb") as file: content = file.read(100_001)
+        text = content.decode("utf-8-sig")  # a UnicodeDecodeError is a ValueError
+        if len(content) > 100_000 or re.search(r"\0|<!\s*(ENTITY|DOCTYPE)", text, re.IGNORECASE):
+            raise ValueError("it is no plain box file")
+        found = ElementTree.fromstring(text).iter("bndbox")
         return _largest([_box([box.findtext(c) or "" for c in ("xmin", "ymin", "xmax", "ymax")]) for box in found])
     except (OSError, ValueError, ElementTree.ParseError) as error:
         warnings.warn(f"{path.name} has no usable head box: {error}", stacklevel=3)
@@ -688,8 +784,8 @@ class PetsFolder:
     root: Path                      # The folder with images/ and annotations/
     photos: list[Path]              # Photos, by name
     skipped: list[tuple[Path, str]] # Files left out, and why
-    lists: dict[str, list[str]]     # "trainval" and "test": the stems they name that are here
-    missing: dict[str, int]         # For each list: how many stems it names that are not here
+    lists: dict[str, list[str]]     # "trainval" and "test", always both: the stems they name that are here
+    missing: dict[str, int]         # For each list: how many stems it names that are not here, or are unreadable
     problems: list[str]             # What is wrong with the lists, line by line
     boxes: dict[str, Box] = field(repr=False) # Head boxes from head-boxes.csv
     generated: bool = False         # Drawn by pets_learn.toys, not photographed
@@ -736,7 +832,8 @@ class PetsFolder:
         good, bad = check_photos(self.photos, workers)
         here = {path.stem for path in good}
         lists = {name: [stem for stem in stems if stem in here] for name, stems in self.lists.items()}
-        return replace(self, photos=good, skipped=sorted([*self.skipped, *bad]), lists=lists)
+        missing = {name: self.missing[name] + len(self.lists[name]) - len(lists[name]) for name in lists}
+        return replace(self, photos=good, skipped=sorted([*self.skipped, *bad]), lists=lists, missing=missing)
 
     def describe(self) -> str:
         "What is here, in a few lines."
@@ -781,7 +878,7 @@ def read_pets(
     problems: list[str] = []
     named = _read_lists(folder/"annotations", problems)
     here = {path.stem for path in photos}
-    lists = {name: [stem for stem in stems if stem in here] for name, stems in named.items() if name != "present"}
+    lists = {name: [stem for stem in stems if stem in here] for name, stems in named.items()}
     missing = {name: sum(stem not in here for stem in stems) for name, stems in named.items()}
     table = folder/"annotations"/"head-boxes.csv"
     return PetsFolder(root=folder, photos=photos, skipped=skipped, lists=lists, missing=missing, problems=problems,
@@ -790,17 +887,16 @@ def read_pets(
 
 # %% ../nbs/workshop/02_data.ipynb #2028362c
 def _read_lists(folder: Path, problems: list[str]) -> dict[str, list[str]]:
-    "The lists that are there: trainval, test (disjoint, whatever the files say) and present."
-    named = {}
-    for name in ("trainval", "test"):
+    "The stems of both lists, disjoint whatever the files say; a list that is not there is empty."
+    named: dict[str, list[str]] = {"trainval": [], "test": []}
+    for name in named:
         path = folder/f"{name}.txt"
         if path.is_file(): named[name] = _parse_list(path, problems)
         else: problems.append(f"{path.name} is not here")
-    both = set(named.get("trainval", [])) & set(named.get("test", []))
+    both = set(named["trainval"]) & set(named["test"])
     if both:
         problems.append(f"{len(both):,} photos are in both lists, such as {min(both)}; they count as test photos only")
         named["trainval"] = [stem for stem in named["trainval"] if stem not in both]
-    if (folder/"present.txt").is_file(): named["present"] = list(dict.fromkeys(filter(None, _read_lines(folder/"present.txt"))))
     return named
 
 # %% ../nbs/workshop/02_data.ipynb #9bc91336
@@ -876,7 +972,7 @@ def _smoke() -> bool:
 def _stand_in_folder(kind: str, options: dict[str, Any]) -> Path:
     "Where generated data of this kind is kept: another folder for every other setting or version of the generator."
     from pets_learn import toys
-    key = json.dumps([kind, options], sort_keys=True).encode() + Path(toys.__file__).read_bytes()
+    key = json.dumps([kind, options, toys.VERSION], sort_keys=True).encode()
     folder = user_cache_path("pets_learn", appauthor=False)/"stand-ins"
     with suppress(OSError): folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
@@ -1051,7 +1147,9 @@ class FacesFolder:
         "What is here, in a few lines."
         people = len({person for person, _ in self.faces})
         kind = "generated stand-ins" if self.generated else "complete" if len(self.faces) == 13_233 else "partial"
-        lines = [f"{shown(self.root)}: Labeled Faces in the Wild, {kind}", f"faces     {len(self.faces):,} of {people:,} people"]
+        lines = [f"{shown(self.root)}: Labeled Faces in the Wild, {kind}",
+                 f"faces     {len(self.faces):,} of {people:,} people, "
+                 f"shorter side {_typical_side(list(self.faces.values()))} px"]
         for split, name in LFW_LISTS.items():
             if (self.lists/name).is_file():
                 pairs, left_out = self.pairs(split)
@@ -1113,7 +1211,7 @@ def lfw(
 ) -> FacesFolder:
     "Labeled Faces in the Wild, wherever it is. At smoke scale, without `root`: generated stand-ins. Raises `MissingData`."
     if pictures not in _PICTURES: raise BadSetting(f"pictures is {pictures!r}; use one of {', '.join(_PICTURES)}")
-    if root is None and _smoke(): return stand_in_faces()
+    if root is None and _smoke(): return stand_in_faces(pictures)
     where, reason = home() if root is None else Path(root), ""
     found = _find_faces(where, pictures)
     if found is None and pictures == "lfw-125":
@@ -1127,12 +1225,13 @@ def lfw(
 
 # %% ../nbs/workshop/02_data.ipynb #5713d00f
 def stand_in_faces(
-    **options: Any, # What `pets_learn.toys.make_faces` takes beside the folder, such as people, seed
+    pictures: str = "lfw-py", # Picture set, as for `lfw`: "lfw-py" (64 x 64 crops) or "lfw-125" (whole pictures)
+    **options: Any,           # What `pets_learn.toys.make_faces` takes beside the folder, such as people, seed
 ) -> FacesFolder:
     "Generated faces in LFW's layout, drawn once and kept; a banner says that they are drawn."
     from pets_learn import toys
     folder = _stand_in_folder("faces", options)
-    with only_one(folder): found = _find_faces(Path(toys.make_faces(folder, **options)), "lfw-py")
+    with only_one(folder): found = _find_faces(Path(toys.make_faces(folder, **options)), pictures)
     if found is None: raise MissingData("pets_learn.toys made no faces; this is a fault in pets_learn, please report it")
     announce("These faces are drawn by pets_learn.toys. They stand in for Labeled Faces in the Wild.")
     return replace(found, generated=True)
@@ -1148,9 +1247,6 @@ def lfw_pairs(
     return lfw(root, pictures, download).pairs(split)[0]
 
 # %% ../nbs/workshop/02_data.ipynb #bdf2ba3a
-CONVERTED_WEIGHTS = {  # made from other published models; used when they are there
-    "mobilenet_v2_tf2": "mobilenet_v2_tf2-eb5f6299.pth", "squeezenet1_0_dc": "squeezenet1_0_dc-4ab575d0.pth"}
-
 def _weights_url(name: str) -> str:
     "torchvision's address for `mobilenet_v2` or `mobilenet_v2.IMAGENET1K_V1`."
     from torchvision.models import get_model_weights
@@ -1159,8 +1255,8 @@ def _weights_url(name: str) -> str:
         weights = get_model_weights(model)
         return weights[version].url if version else weights.DEFAULT.url
     except (ValueError, KeyError) as error:
-        raise BadSetting(f"there are no weights called {name!r}; use a torchvision model such as 'mobilenet_v2', if need be with "
-                         f"a version ('mobilenet_v2.IMAGENET1K_V1'), or one of {', '.join(CONVERTED_WEIGHTS)}") from error
+        raise BadSetting(f"there are no weights called {name!r}; use a torchvision model such as 'mobilenet_v2', if need be "
+                         "with a version ('mobilenet_v2.IMAGENET1K_V1')") from error
 
 # %% ../nbs/workshop/02_data.ipynb #421c2d93
 def _verify_name(path: Path) -> Path:
@@ -1173,38 +1269,59 @@ def _find_weights(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     return next((folder/name for name in names for folder in folders if (folder/name).is_file()), None)
 
 # %% ../nbs/workshop/02_data.ipynb #15034083
-def _weight_names(name: str) -> list[str]:
-    "The file names that will do for `name`, the best first."
-    if name in CONVERTED_WEIGHTS: return [CONVERTED_WEIGHTS[name]]
-    own = [urlsplit(_weights_url(name)).path.rsplit("/", 1)[-1]]
-    return own + [file for converted, file in CONVERTED_WEIGHTS.items() if converted.rpartition("_")[0] == name]
+def _own_file(name: str) -> str:
+    "The name of torchvision's file."
+    return urlsplit(_weights_url(name)).path.rsplit("/", 1)[-1]
 
+def _other_files(name: str, folder: Path) -> list[str]:
+    "Files of other origin for a model: `<model>*-<sha256>.pth`, but not those of a model with a longer name, such as vgg11_bn."
+    from torchvision.models import list_models
+    longer = [model for model in list_models() if model.startswith(name) and model != name]
+    return [path.name for path in sorted(folder.glob("*.pth"))
+            if re.fullmatch(rf"{re.escape(name)}\w*-[0-9a-f]{{8,64}}\.pth", path.name)
+            and not any(path.name.startswith(model) for model in longer)]
+
+# %% ../nbs/workshop/02_data.ipynb #9419bcd3
 def _torch_hub() -> Path:
     cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"torch"
     return Path(cache)/"hub"/"checkpoints"
 
-# %% ../nbs/workshop/02_data.ipynb #1d5cfdab
+# %% ../nbs/workshop/02_data.ipynb #ddfb08d3
 def imagenet_weights(
-    name: str,                                  # A torchvision model, such as "mobilenet_v2", or a converted file
+    name: str,                                  # A torchvision model, such as "mobilenet_v2"
     root: str | os.PathLike[str] | None = None, # Use this folder (or the one above weights) and no other
     download: bool = True,                      # Fetch torchvision's file if no copy is found
 ) -> Path:
     """The file with a network's ImageNet weights, its SHA-256 checked. `load_state_dict` reads it.
 
-    Looks in the data folder and in torch's own cache. Raises `MissingData` (always at smoke scale without `root`: no chapter
+    Looks in the data folder and in torch's own cache, first for torchvision's file, then in the data folder for any file
+    `<model>*-<start of its SHA-256>.pth`. Such a file may hold other weights than torchvision's; a line says which file is used.
+    With a version (`mobilenet_v2.IMAGENET1K_V1`) only torchvision's file will do.
+
+    Raises `MissingData` (always at smoke scale without `root`: no chapter
     may need weights there), `ChecksumMismatch` or `BadSetting`.
     """
     if root is None and _smoke():
         raise MissingData(f"at smoke scale there are no weights for {name}; build the network with random weights")
-    names, where, reason = _weight_names(name), home() if root is None else Path(root), ""
+    own, where, reason = _own_file(name), home() if root is None else Path(root), ""
     folders = [where/"weights", where] + ([_torch_hub()] if root is None else [])
-    found = _find_weights(folders, names)
-    if found is None and root is None and download and name not in CONVERTED_WEIGHTS:
-        _, reason = _provide(lambda above: _find_weights([above/"weights"], names), partial(_get_weights, name), "weights")
-        found = _find_weights(folders, names)
-    if found is None: raise _missing(f"The file {names[0]}", "weights", "5 to 600 MB, depending on the network", reason, where)
-    if found.name in CONVERTED_WEIGHTS.values(): announce(f"{found.name} holds converted weights, not torchvision's own.")
-    return _verify_name(found)
+    others = [] if "." in name else _other_files(name, where/"weights")
+    found = _find_weights(folders, [own, *others])
+    if found is None and root is None and download:
+        _, reason = _provide(lambda above: _find_weights([above/"weights"], [own]), partial(_get_weights, name), "weights")
+        found = _find_weights(folders, [own])
+    if found is None: raise _missing(f"The file {own}", "weights", "5 to 600 MB, depending on the network", reason, where)
+    return _say_which(name, _verify_name(found), own)
+
+# %% ../nbs/workshop/02_data.ipynb #8f5b2468
+_last_used: dict[str, Path] = {}
+
+def _say_which(name: str, path: Path, own: str) -> Path:
+    "Print which file is used for a model, if it is another one than the last time."
+    if _last_used.get(name) != path:
+        print(f"weights for {name}: {path.name}, " + ("torchvision's file" if path.name == own else "not torchvision's own file"))
+    _last_used[name] = path
+    return path
 
 # %% ../nbs/workshop/02_data.ipynb #3a9c380c
 def _get_weights(name: str, folder: Path) -> None:

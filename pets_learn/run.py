@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json, os, platform, random, sys, time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from importlib import metadata
+from numbers import Integral
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
@@ -17,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 # %% auto #0
 __all__ = ['SCALES', 'PetsLearnError', 'BadSetting', 'scale_name', 'device', 'environment', 'Scale', 'scale', 'seed_everything',
-           'write_atomically', 'figure', 'versions', 'results_folder', 'machine', 'merge_figures', 'record',
-           'read_record', 'stamp']
+           'evaluation_mode', 'write_atomically', 'figure', 'versions', 'results_folder', 'read_json', 'machine',
+           'read_record', 'merge_figures', 'record', 'stamp']
 
 # %% ../nbs/workshop/01_run.ipynb #8287e732
 if TYPE_CHECKING:  # torch takes two seconds to import: only the functions that need it pay for it
@@ -50,7 +51,8 @@ def scale_name() -> str:
 def device() -> torch.device:
     "CUDA if there is one, else Apple's MPS, else the CPU; always the CPU at smoke scale."
     import torch
-    if os.environ.get("PETS_LEARN_SCALE") == "smoke" or os.environ.get("IN_TEST"): return torch.device("cpu")
+    asked = os.environ.get("PETS_LEARN_SCALE") or ("smoke" if os.environ.get("IN_TEST") else "")
+    if asked == "smoke": return torch.device("cpu")
     if torch.cuda.is_available(): return torch.device("cuda")
     if torch.backends.mps.is_available(): return torch.device("mps")
     return torch.device("cpu")
@@ -102,14 +104,27 @@ def seed_everything(
     On one CPU with the same number of threads, two runs are then bit-identical.
     Raises `BadSetting` for a seed out of range.
     """
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise BadSetting(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
     import numpy, torch
+    seed = int(seed)
     random.seed(seed)
     numpy.random.seed(seed)  # noqa: NPY002 - fastai and scikit-learn still draw from this generator
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS wants this before it can be deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+# %% ../nbs/workshop/01_run.ipynb #2dc749be
+@contextmanager
+def evaluation_mode(
+    model: torch.nn.Module, # Any network
+) -> Iterator[None]:
+    "Evaluation mode inside a `with` block; afterwards each layer is in the mode it was in."
+    modes = {layer: layer.training for layer in model.modules()}
+    model.eval()
+    try: yield
+    finally:
+        for layer, mode in modes.items(): layer.training = mode
 
 # %% ../nbs/workshop/01_run.ipynb #67ff94a7
 @contextmanager
@@ -143,7 +158,7 @@ def write_atomically(
 
 # %% ../nbs/workshop/01_run.ipynb #622c286f
 def figure(
-    values: float | Sequence[float],  # One value per seed or repeat
+    values: float | Iterable[float],  # One value per seed or repeat
     unit: str = "",                   # "%" is never used: a share is a number in [0, 1] with unit "share"
     better: str = "higher",           # Which direction is better: "higher" or "lower"
     seed_figure: float | None = None, # The same quantity in the seed documents, if they give it
@@ -151,7 +166,7 @@ def figure(
     versus: str | None = None,        # For a ratio: against what, and measured how
 ) -> dict[str, Any]:
     "Summarize repeats as mean, smallest and largest value and their number. Raises `BadSetting` for no or not finite values."
-    numbers = [float(v) for v in (values if isinstance(values, Sequence) else [values])]
+    numbers = [float(v) for v in values] if isinstance(values, Iterable) else [float(values)]
     if not numbers or any(n != n or abs(n) == float("inf") for n in numbers):
         raise BadSetting(f"a figure needs finite values, one per repeat; it got {numbers}")
     if better not in ("higher", "lower"): raise BadSetting(f"better is {better!r}; say 'higher' or 'lower'")
@@ -177,6 +192,15 @@ def results_folder() -> Path | None:
         if (folder/"settings.ini").is_file() and (folder/"book"/"results").is_dir(): return folder/"book"/"results"
     return None
 
+# %% ../nbs/workshop/01_run.ipynb #e7858cf4
+def read_json(
+    path: str | os.PathLike[str], # A JSON file that holds an object
+) -> dict[str, Any] | None:
+    "The object in a JSON file; None where the file is missing, damaged or holds something else."
+    try: content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return None
+    return content if isinstance(content, dict) else None
+
 # %% ../nbs/workshop/01_run.ipynb #1f0b498a
 def machine() -> str:
     "The device of this run in words, such as `cpu, 2 threads`."
@@ -184,6 +208,15 @@ def machine() -> str:
     place = device()
     if place.type == "cuda": return torch.cuda.get_device_name(place)
     return f"{place.type}, {torch.get_num_threads()} threads"
+
+# %% ../nbs/workshop/01_run.ipynb #7a595913
+def read_record(
+    chapter: str, # Part and chapter, such as "pets/cnn"
+    scale: str,   # "laptop" or "gpu"
+) -> dict[str, Any] | None:
+    "The record that `record` wrote for this chapter at this scale, or None where there is none or it is damaged."
+    folder = results_folder()
+    return read_json(folder/f"{chapter.replace('/', '-')}.{scale}.json") if folder else None
 
 # %% ../nbs/workshop/01_run.ipynb #3ff5f45e
 def merge_figures(
@@ -198,35 +231,31 @@ def merge_figures(
 def record(
     chapter: str,                          # Part and chapter, such as "pets/cnn"
     figures: Mapping[str, dict[str, Any]], # Name -> what `figure` returned
-    data: Mapping[str, Any],               # name, items (a count), complete (bool)
+    data: Mapping[str, Any],               # name, items (a count), complete (bool); generated (bool) where it may be
     seconds: float,                        # Wall-clock time of the run
+    fresh: bool = False,                   # Forget the figures already there
 ) -> Path | None:
     """Write `figures` to `book/results/<part>-<chapter>.<scale>.json` and return its path.
 
-    Figures already there are kept by the rule of `merge_figures`. At smoke scale, and outside a checkout,
-    nothing is written and None comes back. Raises `BadSetting` for an incomplete description of the data.
+    Figures of the same data that are already there are kept by the rule of `merge_figures`; where one of them is kept,
+    so are date, device, versions and seconds of its run. At smoke scale, for generated data, and outside a checkout nothing
+    is written and None comes back. Raises `BadSetting` for an incomplete description of the data.
     """
     if missing := {"name", "items", "complete"} - data.keys():
         raise BadSetting(f"data lacks {', '.join(sorted(missing))}; say which data, how many items, and if complete")
     if chapter.count("/") != 1: raise BadSetting(f"chapter is {chapter!r}; write part/chapter, such as pets/cnn")
     folder = results_folder()
-    if scale_name() == "smoke" or folder is None: return None
+    if scale_name() == "smoke" or data.get("generated") or folder is None: return None
     path = folder/f"{chapter.replace('/', '-')}.{scale_name()}.json"
-    old = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
-    entry = {"chapter": chapter, "scale": scale_name(), "data": dict(data), "device": machine(), "versions": versions(),
-             "seconds": round(seconds, 1), "date": date.today().isoformat(), "figures": merge_figures(old, figures)}
+    known = {key: data[key] for key in ("name", "items", "complete")}
+    old = read_record(chapter, scale_name()) or {}
+    old_figures = old["figures"] if old.get("data") == known and not fresh else {}
+    run = {"device": machine(), "versions": versions(), "seconds": round(seconds, 1), "date": date.today().isoformat()}
+    if any(name in figures and entry["n"] > figures[name]["n"] for name, entry in old_figures.items()):
+        run = {key: old[key] for key in run}  # they describe the run that the kept figures come from
+    entry = {"chapter": chapter, "scale": scale_name(), "data": known, **run, "figures": merge_figures(old_figures, figures)}
     with write_atomically(path, "w") as file: file.write(json.dumps(entry, indent=1, ensure_ascii=False) + "\n")
     return path
-
-# %% ../nbs/workshop/01_run.ipynb #7a595913
-def read_record(
-    chapter: str, # Part and chapter, such as "pets/cnn"
-    scale: str,   # "laptop" or "gpu"
-) -> dict[str, Any] | None:
-    "The record that `record` wrote for this chapter at this scale, or None where there is none."
-    folder = results_folder()
-    path = folder/f"{chapter.replace('/', '-')}.{scale}.json" if folder else None
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
 
 # %% ../nbs/workshop/01_run.ipynb #6d3a6442
 _started = time.perf_counter()  # this module is among a chapter's first imports

@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from .run import BadSetting, write_atomically
+from .run import BadSetting, evaluation_mode, write_atomically
 
 # %% auto #0
 __all__ = ['COLORS', 'new_figure', 'display_figure', 'as_image', 'photo_grid', 'training_curves', 'confusion', 'worst_mistakes',
@@ -90,15 +90,19 @@ def photo_grid(
     side: int | None = None,              # Longest side of a thumbnail, pixels; None: what a row has room for
     title_colors: Sequence[str] | None = None, # One matplotlib color per title
 ) -> None:
-    "Show pictures as a grid of thumbnails. Raises `BadSetting` for no pictures or when titles do not match."
+    "Show pictures as a grid of thumbnails. Raises `BadSetting` for no pictures or when titles or their colors do not match."
     if not len(pictures): raise BadSetting("there are no pictures to show; check the filter that chose them")
     if titles is not None and len(titles) != len(pictures):
         raise BadSetting(f"{len(titles)} titles for {len(pictures)} pictures; give one for each, or none")
+    if title_colors is not None and len(title_colors) != len(pictures):
+        raise BadSetting(f"{len(title_colors)} title colors for {len(pictures)} pictures; give one for each, or none")
+    words = [] if titles is None else list(titles)
+    colors = ["black"] * len(pictures) if title_colors is None else list(title_colors)
     columns = min(columns, len(pictures))
     inches = min(2.6, 7.8 / columns)  # the page is 7.8 inches wide; more than 2.6 would blow small photos up
     side = round(100 * inches) if side is None else side
     rows = math.ceil(len(pictures) / columns)
-    lines = max((title.count("\n") + 1 for title in titles), default=0) if titles is not None else 0
+    lines = max((title.count("\n") + 1 for title in words), default=0)
     figure = Figure(figsize=(columns * inches, rows * (inches + 0.14 * lines)),
                     layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
     axes = np.ravel(figure.subplots(rows, columns))
@@ -107,7 +111,7 @@ def photo_grid(
         small = as_image(picture)
         small.thumbnail((side, side))
         axes[i].imshow(small, interpolation="lanczos")
-        if titles is not None: axes[i].set_title(titles[i], fontsize=7, pad=2, color=title_colors[i] if title_colors else "black")
+        if words: axes[i].set_title(words[i], fontsize=7, pad=2, color=colors[i])
     display_figure(figure, alt=alt, format="jpeg", dots_per_inch=100)
 
 # %% ../nbs/workshop/06_show.ipynb #d7fb658c
@@ -194,23 +198,25 @@ def layer_table(
     """
     import torch
     rows: list[dict[str, Any]] = []
+    counted: set[int] = set()  # a parameter that is used twice counts once
 
     def note(name: str, layer: torch.nn.Module) -> Any:
-        def hook(_: Any, __: Any, output: torch.Tensor) -> None:
-            own = sum(p.numel() for p in layer.parameters())
-            rows.append({"layer": name, "type": type(layer).__name__, "output": tuple(output.shape[1:]), "parameters": own})
+        def hook(_: Any, __: Any, output: Any) -> None:
+            first = output if isinstance(output, torch.Tensor) else output[0]
+            own = [p for p in layer.parameters(recurse=False) if id(p) not in counted]
+            counted.update(id(p) for p in own)
+            rows.append({"layer": name, "type": type(layer).__name__, "output": tuple(first.shape[1:]),
+                         "parameters": sum(p.numel() for p in own)})
         return layer.register_forward_hook(hook)
 
-    was_training = model.training
-    hooks = [note(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    hooks = [note(name, layer) for name, layer in model.named_modules() if layer._parameters or not list(layer.children())]
+    parameter = next(model.parameters(), torch.empty(0))
     try:
-        parameter = next(model.parameters(), torch.empty(0))
-        with torch.no_grad(): model.eval()(torch.zeros(1, *input_shape, device=parameter.device))
-    except RuntimeError as error:
+        with evaluation_mode(model), torch.no_grad(): model(torch.zeros(1, *input_shape, device=parameter.device))
+    except (RuntimeError, ValueError, IndexError) as error:
         raise BadSetting(f"an input of shape {input_shape} does not pass through this network: {error}") from error
     finally:
         for hook in hooks: hook.remove()
-        model.train(was_training)
     return pd.DataFrame(rows)
 
 # %% ../nbs/workshop/06_show.ipynb #5e09a6b0

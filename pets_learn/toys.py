@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from .data import shown
 from .run import PetsLearnError
 
 # %% auto #0
-__all__ = ['BREEDS', 'MARKER', 'ToysError', 'NotAStandIn', 'draw_pet', 'make_pets', 'draw_face', 'make_faces', 'digits']
+__all__ = ['BREEDS', 'MARKER', 'VERSION', 'ToysError', 'NotAStandIn', 'draw_pet', 'make_pets', 'draw_face', 'make_faces',
+           'digits']
 
 # %% ../nbs/workshop/03_toys.ipynb #0741e4b9
 class ToysError(PetsLearnError):
@@ -1148,8 +1150,24 @@ def _recipe(root: Path) -> dict[str, Any] | None:
 def _refuse_others(target: Path) -> None:
     """Raise `NotAStandIn` if something lies at `target` that this module did not make."""
     if os.path.lexists(target) and _recipe(target) is None:
-        raise NotAStandIn(f"{target} exists and is not a stand-in (it has no {MARKER}), so it is left as it is. "
+        raise NotAStandIn(f"{shown(target)} exists and is not a stand-in (it has no {MARKER}), so it is left as it is. "
                           "Choose another folder, or move it away first")
+
+
+def _move_away(target: Path, aside: Path) -> None:
+    """Move the stand-in at `target` to `aside`. What was put there since it was looked at, and is none, goes back."""
+    try:
+        target.rename(aside)
+    except FileNotFoundError:  # another process moved it away first
+        return
+    if _recipe(aside) is not None:
+        return
+    kept = target
+    while os.path.lexists(kept):  # the name was taken once more
+        kept = target.with_name(f"{target.name}.found-{os.urandom(4).hex()}")
+    aside.rename(kept)
+    raise NotAStandIn(f"{shown(target)} was replaced by other data while the stand-in was drawn. That data is kept as "
+                      f"{kept.name}. Choose another folder, or move it away first")
 
 
 def _put_in_place(part: Path, target: Path, recipe: dict[str, Any]) -> None:
@@ -1158,12 +1176,11 @@ def _put_in_place(part: Path, target: Path, recipe: dict[str, Any]) -> None:
         if _recipe(target) == recipe:
             return
         _refuse_others(target)
-        with suppress(FileNotFoundError):  # the other process moved it away first
-            target.rename(part.with_name(f"old-{attempt}"))
+        _move_away(target, part.with_name(f"old-{attempt}"))
         with suppress(OSError):
             part.rename(target)
             return
-    raise ToysError(f"{target} is being rewritten by other processes; run it again when they are done")
+    raise ToysError(f"{shown(target)} is being rewritten by other processes; run it again when they are done")
 
 # %% ../nbs/workshop/03_toys.ipynb #2d57d09e
 def _create(target: Path, name: str, recipe: dict[str, Any], fill: Callable[[Path], None]) -> Path:
@@ -1181,12 +1198,12 @@ def _create(target: Path, name: str, recipe: dict[str, Any], fill: Callable[[Pat
             (part / MARKER).write_text(_NOTICE.format(name=name) + marker + "\n", encoding="utf-8")
             _put_in_place(part, target, recipe)
     except OSError as error:
-        raise ToysError(f"the stand-in for {name} was not made in {target.parent}: {error.strerror or error}. "
+        raise ToysError(f"the stand-in for {name} was not made in {shown(target.parent)}: {error.strerror or error}. "
                         "Free some space or choose a folder you can write to, then run it again") from error
     return target
 
 # %% ../nbs/workshop/03_toys.ipynb #67ba79a9
-_VERSION = 1  # part of every recipe: raise it when the drawings change, and old stand-ins are made anew
+VERSION = 1  # part of every recipe: raise it when the drawings change, and old stand-ins are made anew
 
 # %% ../nbs/workshop/03_toys.ipynb #47657795
 def make_pets(
@@ -1224,7 +1241,7 @@ def make_pets(
         _write_lists(root, listed, absent)
 
     target = Path(folder) / "oxford-iiit-pet"
-    return _create(target, "the Oxford-IIIT Pet data set", {"pets": _VERSION, **recipe}, fill)
+    return _create(target, "the Oxford-IIIT Pet data set", {"pets": VERSION, **recipe}, fill)
 
 # %% ../nbs/workshop/03_toys.ipynb #9e871f4d
 _SKINS = ((255, 224, 196), (241, 194, 150), (214, 160, 112), (172, 114, 74), (128, 80, 52), (90, 56, 40))
@@ -1451,7 +1468,7 @@ def make_faces(
             _write_people(root, name, range(first, people, 2), photos_per_person, pairs, seed)
 
     recipe = {name: None if value is None else int(value) for name, value in recipe.items()}
-    return _create(Path(folder) / "lfw", "Labeled Faces in the Wild", {"faces": _VERSION, **recipe}, fill)
+    return _create(Path(folder) / "lfw", "Labeled Faces in the Wild", {"faces": VERSION, **recipe}, fill)
 
 # %% ../nbs/workshop/03_toys.ipynb #03989fef
 def digits(

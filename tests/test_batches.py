@@ -6,11 +6,14 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -74,6 +77,11 @@ def expected_row(path: Path, size: int, method: str = "squash") -> np.ndarray:
     return np.asarray(fit_photo(read_photo(path), size, method)).transpose(2, 0, 1)
 
 
+def files_in(place: Path) -> list[str]:
+    "What lies there, unfinished files included, without the index of hashes (which photos that are two seconds old get)."
+    return sorted(path.name for path in place.iterdir() if path.name != batches._INDEX)
+
+
 # ---- the cache
 
 @pytest.mark.parametrize("method", METHODS)
@@ -83,7 +91,7 @@ def test_cache_holds_the_decoded_photos(photos: list[Path], place: Path, method:
     assert_array_equal(cache.photos, np.stack([expected_row(path, 8, method) for path in photos]))
     assert_array_equal(np.load(cache.file), cache.photos)  # any program can open it
     assert cache[2].flags.writeable and cache[[4, 1]].shape == (2, 3, 8, 8)
-    assert sorted(path.suffix for path in place.iterdir()) == [".json", ".npy"]
+    assert [name.rpartition(".")[2] for name in files_in(place)] == ["json", "npy"]
 
 
 def test_cache_is_used_again_and_decodes_nothing(photos: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +144,14 @@ def wrong_key(array: Path, notes: Path) -> None:
     notes.write_text(json.dumps(json.loads(notes.read_text()) | {"key": "0" * 64}))
 
 
-@pytest.mark.parametrize("damage", [cut, flip_a_bit, empty_array, no_array, no_notes, half_notes, binary_notes, other_notes,
-                                    header, pickled, wrong_rows, wrong_key])
+def longer(array: Path, notes: Path) -> None: array.write_bytes(array.read_bytes() + b"!")
+def other_order(array: Path, notes: Path) -> None: np.save(array, np.asfortranarray(np.load(array)))
+def archive(array: Path, notes: Path) -> None:
+    with array.open("wb") as file: np.savez(file, np.zeros(3))
+
+
+@pytest.mark.parametrize("damage", [cut, longer, other_order, archive, empty_array, no_array, no_notes, half_notes,
+                                    binary_notes, other_notes, header, pickled, wrong_rows, wrong_key])
 def test_damaged_cache_is_built_again(photos: list[Path], place: Path, damage: Callable[[Path, Path], None]) -> None:
     cache = photo_cache(photos, 8, folder=place)
     good, expected, notes = cache.file.read_bytes(), np.array(cache.photos), cache.file.with_suffix(".json")
@@ -147,7 +161,93 @@ def test_damaged_cache_is_built_again(photos: list[Path], place: Path, damage: C
     again = photo_cache(photos, 8, folder=place)
     assert_array_equal(again.photos, expected)
     assert (again.file.read_bytes(), notes.read_bytes()) == (good, said)
-    assert len(list(place.iterdir())) == 2
+    assert len(files_in(place)) == 2
+
+
+def test_flipped_bit_is_found_by_verify(photos: list[Path], place: Path) -> None:
+    cache = photo_cache(photos, 8, folder=place)
+    file, good = cache.file, cache.file.read_bytes()
+    flip_a_bit(file, file)
+    assert photo_cache(photos, 8, folder=place).file.read_bytes() != good  # lengths and header are right: trusted
+    assert photo_cache(photos, 8, folder=place, verify=True).file.read_bytes() == good
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    "Photos count as settled at once, where a user waits two seconds."
+    monkeypatch.setattr(batches, "_SETTLED", -1)
+
+
+def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_fingerprint", lambda path, **_: pytest.fail(f"{path.name} was read"))
+    monkeypatch.setattr(batches, "_decode", lambda path, *_, **__: pytest.fail(f"{path.name} was decoded"))
+    monkeypatch.setattr(batches.zlib, "crc32", lambda *_: pytest.fail("the array was read"))
+
+
+@pytest.mark.usefixtures("settled")
+def test_unchanged_folder_costs_no_reading(photos: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo_cache(photos[:4], 8, folder=place)
+    whole = photo_cache(photos, 8, folder=place)
+    monkeypatch.chdir(photos[0].parent)
+    no_reading(monkeypatch)
+    assert photo_cache(photos, 8, folder=place).file == whole.file
+    assert len(photo_cache([path.name for path in photos[:4]], 8, folder=place)) == 4  # a relative path is the same file
+
+
+@pytest.mark.usefixtures("settled")
+def test_replaced_photo_of_equal_length_and_date_is_noticed(photos: list[Path], place: Path) -> None:
+    old, before = photo_cache(photos, 8, folder=place), photos[2].stat()
+    other = photos[2].with_name("new")
+    data = photos[2].read_bytes()
+    other.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+    other.replace(photos[2])
+    os.utime(photos[2], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (photos[2].stat().st_size, photos[2].stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    if os.name == "posix": assert photo_cache(photos, 8, folder=place).file != old.file
+    assert photo_cache(photos, 8, folder=place, verify=True).file != old.file
+
+
+@pytest.mark.usefixtures("settled")
+def test_copied_photos_find_the_cache(photos: list[Path], place: Path, tmp_path: Path) -> None:
+    first = photo_cache(photos, 8, folder=place)
+    copies = [tmp_path/"copies"/path.name for path in photos]
+    copies[0].parent.mkdir()
+    for path, copy in zip(photos, copies, strict=True): copy.write_bytes(path.read_bytes())
+    assert photo_cache(copies, 8, folder=place).file == first.file
+    index = json.loads((place/batches._INDEX).read_text())
+    assert set(index) == {str(path) for path in (*photos, *copies)}
+    for path in photos: path.unlink()
+    copies[0].touch()
+    photo_cache(copies, 8, folder=place)
+    assert set(json.loads((place/batches._INDEX).read_text())) == {str(path) for path in copies}  # what is gone is left out
+
+
+def test_photo_that_just_changed_is_not_trusted(photos: list[Path], place: Path) -> None:
+    photo_cache(photos, 8, folder=place)
+    assert not any(str(path) in batches._read_index([place]) for path in photos)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("content", [b"", b"{", b"[[1, 2]]", b"7", b"null", bytes(range(256)), b'{"%s": 3}', b'{"%s": [1]}',
+                                     b'{"%s": null}', b'{"%s": []}'])
+def test_damaged_index_is_read_anew(photos: list[Path], place: Path, content: bytes) -> None:
+    cache = photo_cache(photos, 8, folder=place)
+    (place/batches._INDEX).write_bytes(content.replace(b"%s", os.fsencode(photos[0])))
+    assert photo_cache(photos, 8, folder=place).file == cache.file
+    assert len(json.loads((place/batches._INDEX).read_text())) == 6
+
+
+@pytest.mark.usefixtures("settled")
+def test_index_that_cannot_be_written_is_no_error(photos: list[Path], place: Path) -> None:
+    (place/batches._INDEX).mkdir(parents=True)
+    assert photo_cache(photos, 8, folder=place).file == photo_cache(photos, 8, folder=place).file
+    assert len(files_in(place)) == 2
+
+
+def test_no_progress_bar_without_a_terminal(tmp_path: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo_cache(make_photos(tmp_path/"photos", 2) * 150, 8, folder=place)
+    assert capfd.readouterr() == ("", "")
+    assert "ipywidgets" not in Path(batches.__file__).read_text() and batches.tqdm.__module__ == "tqdm.std"
 
 
 BUILD = """
@@ -172,11 +272,12 @@ def test_processes_build_one_cache_at_once(tmp_path: Path) -> None:
     workers = [start(mark) for mark in ready]
     while not all(r.exists() for r in ready):
         assert all(worker.poll() is None for worker in workers), [worker.communicate() for worker in workers]
+        time.sleep(0.01)
     go.touch()
     outputs = [worker.communicate(timeout=120) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], outputs
     assert {int(out) for out, _ in outputs} == {int(sum(expected_row(p, 64).sum(dtype=np.int64) for p in photos))}
-    assert len(list(place.iterdir())) == 2
+    assert len(files_in(place)) == 2
 
 
 def test_threads_build_one_cache_at_once(photos: list[Path], place: Path) -> None:
@@ -185,7 +286,7 @@ def test_threads_build_one_cache_at_once(photos: list[Path], place: Path) -> Non
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     assert len(results) == 6 and all(np.array_equal(r, results[0]) for r in results)
-    assert len(list(place.iterdir())) == 2
+    assert len(files_in(place)) == 2
 
 
 FULL = """
@@ -239,7 +340,7 @@ def test_read_only_data_folder_sends_caches_to_the_user(
     home, user = tmp_path/"home", tmp_path/"user"
     home.mkdir()
     monkeypatch.setenv("PETS_LEARN_HOME", str(home))
-    monkeypatch.setattr(batches, "user_cache_path", lambda _: user)
+    monkeypatch.setattr(batches, "user_cache_path", lambda *_, **options: user if options == {"appauthor": False} else None)
     assert photo_cache(photos, 8).file.parent == home/"cache"
     home.chmod(0o555)
     try:
@@ -280,7 +381,7 @@ def test_bad_photos_are_listed_and_skipped(photos: list[Path], place: Path, tmp_
     again = photo_cache(mixed, 8, folder=place)
     assert (again.paths, again.skipped, again.kept.tolist()) == (cache.paths, cache.skipped, cache.kept.tolist())
     with pytest.raises(MissingData, match="none of the 2 photos"): photo_cache(mixed[:1] * 2, 8, folder=place)
-    assert len(list(place.iterdir())) == 2
+    assert len(files_in(place)) == 2
 
 
 def test_odd_but_good_photos(place: Path, tmp_path: Path) -> None:
@@ -491,6 +592,29 @@ def test_class_weights_errors() -> None:
     for labels in ([], [[0], [1]], [-1, 0], [0.0, 1.0], [float("nan")]):
         with pytest.raises(BadSetting): class_weights(labels)
         with pytest.raises(BadSetting): sampling_weights(labels)
+
+
+def test_read_only_labels_bring_no_warning() -> None:
+    labels = np.array([0, 1, 1, 0])
+    labels.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert make_targets(labels).tolist() == make_targets(pd.Series(labels)).tolist() == [0, 1, 1, 0]
+        assert make_targets(labels[::-1][1:]).tolist() == [1, 1, 0]
+        class_weights(labels)
+        chances = sampling_weights(labels).numpy()
+        chances.flags.writeable = False
+        loader = BatchLoader(numbered(4), labels, weights=chances)
+        loader.one_batch()
+        dataloaders(numbered(4), pd.Series(labels), [0, 1], [2, 3], balanced=True)
+    assert loader.labels is not None
+    loader.labels[0] = 5
+    assert labels[0] == 0
+
+
+def test_labels_that_are_words() -> None:
+    for labels in (["cat", "dog"], np.array(["cat"], dtype=object), [None]):
+        with pytest.raises(BadSetting, match="class indices"): make_targets(labels)
 
 
 def test_targets() -> None:

@@ -88,6 +88,40 @@ def test_ctrl_c_leaves_nothing_half_written(environment, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.json"))
 
 
+def test_damaged_model_is_trained_again(environment, tmp_path):
+    assert pets_learn("course", environment, tmp_path).returncode == 0
+    facts = tmp_path / "models" / "species" / "model.json"
+    for damage in ("{", "[]", facts.read_text().replace("weights_sha256", "weights")):
+        facts.write_text(damage)
+        again = pets_learn("course", environment, tmp_path)
+        assert again.returncode == 0 and "Training" in again.stdout, again.stderr
+
+
+def test_reproduce_mixes_no_recipes_and_no_data(tmp_path, monkeypatch):
+    from pets_learn.pets import cnn
+    from pets_learn.run import BadSetting, Scale
+
+    asked = []
+
+    def one(seed: int):
+        asked.append(seed)
+        return {"name": "x", "items": 50 if len(asked) > 3 else 7390, "complete": True}, {"accuracy": 0.5}
+
+    monkeypatch.setattr(cnn, "reproduce_one", one)
+    monkeypatch.setattr(cnn, "summarize", lambda runs: {"accuracy": figure([run["accuracy"] for run in runs])})
+    monkeypatch.setattr(cnn, "sizes", lambda: Scale(name="laptop", epochs=epochs))
+    monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
+    monkeypatch.setenv("PETS_LEARN_RESULTS", str(tmp_path / "results"))
+    epochs = 10
+    cli.reproduce("pets/cnn", 1, tmp_path / "runs")
+    epochs = 20
+    cli.reproduce("pets/cnn", 1, tmp_path / "runs")
+    assert asked == [0, 0], "another number of epochs is another experiment"
+    cli.reproduce("pets/cnn", 2, tmp_path / "runs")
+    with pytest.raises(BadSetting, match="different data"):
+        cli.reproduce("pets/cnn", 3, tmp_path / "runs")
+
+
 def test_reproduce_goes_on_where_it_stopped(tmp_path, monkeypatch):
     from pets_learn.pets import cnn
 

@@ -221,6 +221,34 @@ def test_weak_etags_do_not_join_bytes(site, tmp_path):
     assert site.requests[1][1] is None
 
 
+def test_a_login_page_does_not_cost_the_part(site, tmp_path):
+    "All that came before is kept when another answer comes in its place, and the next call goes on."
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:100_000])
+    site.behave = lambda handler, number: handler.answer(b"<html>please log in</html>", ranges=False)
+    with pytest.raises(data.ChecksumMismatch, match=r"100.0 kB are kept"):
+        fetch(site, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100_000] and len(site.requests) == 1
+    site.behave = lambda handler, number: handler.answer()
+    assert fetch(site, tmp_path / "file.bin").read_bytes() == CONTENT and names(tmp_path) == ["file.bin"]
+    assert site.requests[-1][1] == "bytes=100000-"
+
+
+def test_a_shorter_second_try_does_not_cost_the_part(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:100_000])
+    site.behave = lambda handler, number: handler.answer(ranges=False, cut=5000)
+    with pytest.raises(data.DownloadFailed, match=r"100.0 kB are kept"):
+        fetch(site, tmp_path / "file.bin")
+    assert names(tmp_path) == ["file.bin.part"] and (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100_000]
+
+
+def test_wrong_length_keeps_the_part_and_says_so(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:100_000])
+    site.behave = lambda handler, number: handler.answer(b"x" * 50, ranges=False)
+    with pytest.raises(data.ChecksumMismatch, match=r"50 bytes instead of 300,000.*100.0 kB are kept"):
+        fetch(site, tmp_path / "file.bin", size=len(CONTENT))
+    assert (tmp_path / "file.bin.part").stat().st_size == 100_000
+
+
 def test_part_longer_than_the_file(site, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(b"x" * 400_000)
     assert fetch(site, tmp_path / "file.bin").read_bytes() == CONTENT
@@ -423,6 +451,34 @@ def test_killed_download_does_not_block_the_next_and_is_resumed(site, tmp_path):
     assert names(tmp_path) == ["file.bin"]
 
 
+def test_windows_lock_waits_as_long_as_it_takes(tmp_path, monkeypatch):
+    import types
+
+    tries = []
+
+    def locking(number, mode, count):
+        tries.append(mode)
+        if len(tries) < 30:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(data.time, "sleep", lambda seconds: None)
+    with (tmp_path / "x").open("ab") as file:
+        monkeypatch.setattr(data.sys, "platform", "win32")
+        data._lock(file)
+        monkeypatch.undo()
+    assert tries == [2] * 30
+
+
+def test_a_lock_that_fails_is_no_lock(tmp_path, monkeypatch):
+    def fail(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(data, "_lock", fail)
+    with pytest.raises(PetsLearnError, match="No locks available"), data.only_one(tmp_path / "x"):
+        pytest.fail("nobody may enter without the lock")
+
+
 # --- archives ------------------------------------------------------------------------------------------------------------
 def tar_bytes(members, mode="w:gz", format=tarfile.PAX_FORMAT):
     "`members`: (name, content) pairs or ready TarInfo objects."
@@ -525,7 +581,7 @@ def test_bad_names(tmp_path, make, name):
     ids=lambda m: m.name + m.linkname,
 )
 def test_links_and_devices(tmp_path, member):
-    refused(tmp_path, tar_bytes([*GOOD, member]), match="link or a device")
+    refused(tmp_path, tar_bytes([*GOOD, member]), match="a link, a device")
 
 
 def test_link_in_a_zip(tmp_path):
@@ -571,7 +627,91 @@ def test_tar_that_claims_a_terabyte(tmp_path):
 def test_header_that_claims_a_gigabyte(tmp_path):
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
-    refused(tmp_path, gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 20)), match="more than 1 MB")
+    refused(tmp_path, gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 20)), match="more than 4,096 bytes")
+
+
+def pax_block(records, kind=tarfile.XHDTYPE):
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = kind, len(records)
+    return info.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+
+
+def pax_record(name, value):
+    body = f" {name}={value}\n".encode()
+    length = len(body) + 1
+    while len(str(length)) + len(body) != length:
+        length += 1
+    return str(length).encode() + body
+
+
+def old_sparse(entries):
+    "A GNU sparse member as GNU tar wrote it before 2004: four entries in the header, then more in blocks of 21."
+    info = tarfile.TarInfo("sparse.jpg")
+    info.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[482], block[483:495] = 1, b"%011o\0" % (1 << 40)
+    block[148:156] = b"%06o\0 " % (256 + sum(block[:148]) + sum(block[156:]))
+    more = (b"%011o\0" % 512 * 42).ljust(504, b"\0") + b"\1" + bytes(7)
+    return bytes(block) + more * entries
+
+
+HEAD = tarfile.TarInfo("a.jpg").tobuf(tarfile.GNU_FORMAT)
+BOMBS = {
+    "old sparse": old_sparse(20_000),
+    "sparse 0.0": pax_block(pax_record("GNU.sparse.size", 1 << 40)) + HEAD,
+    "sparse 0.1": pax_block(pax_record("GNU.sparse.map", "0,1,2,3")) + HEAD,
+    "sparse 1.0": pax_block(pax_record("GNU.sparse.major", 1) + pax_record("GNU.sparse.minor", 0)) + HEAD + b"9" * 512 * 2000,
+    "sparse for all": pax_block(pax_record("GNU.sparse.size", 1 << 40), tarfile.XGLTYPE) + HEAD,
+    "1 MB a header": b"".join(pax_block(pax_record("comment", "x" * (1 << 20))) + HEAD for _ in range(30)),
+    "4 kB a header": b"".join(
+        pax_block(pax_record("comment", "x" * 4000)) + tarfile.TarInfo(f"{n}").tobuf(tarfile.GNU_FORMAT) for n in range(6000)
+    ),
+    "digits": pax_block(b"1" * 4000) + HEAD,
+    "many digits": pax_block(b"1" * 1_000_000) + HEAD,
+    "global name": pax_block(pax_record("path", "x.jpg"), tarfile.XGLTYPE) + HEAD,
+    "backwards": pax_block(pax_record("size", -10240)) + HEAD,
+    "huge number": pax_block(pax_record("size", "9" * 4000)) + HEAD,
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_tar_headers_that_are_bombs(tmp_path, kind):
+    "Refused at once, and without the memory that they ask for."
+    import tracemalloc
+
+    content = gzip.compress(BOMBS[kind] + bytes(1024), 9)
+    tracemalloc.start()
+    begin = time.process_time()
+    try:
+        refused(tmp_path, content, (data.UnsafeArchive, data.DamagedData))
+        used, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 10 and peak < 10e6
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_and_foreign_names(tmp_path, format):
+    long = "/".join(["folder" * 20] * 3) + "/äöü_1.jpg"
+    (tmp_path / "a").write_bytes(tar_bytes([(long, b"x" * 700), ("b.jpg", b"y")], format=format))
+    out = data.unpack(tmp_path / "a", tmp_path / "out")
+    assert (out / long).read_bytes() == b"x" * 700 and (out / "b.jpg").read_bytes() == b"y"
+
+
+def test_harmless_global_header(tmp_path):
+    "`git archive` writes its commit there."
+    content = pax_block(pax_record("comment", "0123abcd"), tarfile.XGLTYPE) + tar_bytes(GOOD, "w")
+    (tmp_path / "a").write_bytes(content)
+    assert names(data.unpack(tmp_path / "a", tmp_path / "out")) == ["README", "images"]
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError])
+def test_whatever_a_reader_raises_is_damage(tmp_path, monkeypatch, error):
+    def fail(*args):
+        raise error("boom")
+
+    monkeypatch.setattr(data.tarfile.TarInfo, "frombuf", fail)
+    refused(tmp_path, tar_bytes(GOOD), data.DamagedData, "download it again")
 
 
 def test_headers_nested_without_end(tmp_path):
@@ -792,11 +932,11 @@ def bombs():
     start = jpeg.find(b"\xff\xc0")
     jpeg[start + 5 : start + 9] = struct.pack(">HH", 20_000, 20_000)
     medium = bytearray(photo_bytes())
-    medium[start + 5 : start + 9] = struct.pack(">HH", 10_000, 10_000)
-    return {"png": png, "gif": gif, "bmp": bmp, "jpeg": bytes(jpeg), "10,000 x 10,000": bytes(medium)}
+    medium[start + 5 : start + 9] = struct.pack(">HH", 10_000, 15_000)
+    return {"png": png, "gif": gif, "bmp": bmp, "jpeg": bytes(jpeg), "10,000 x 15,000": bytes(medium)}
 
 
-@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "jpeg", "10,000 x 10,000"])
+@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "jpeg", "10,000 x 15,000"])
 def test_bombs_are_refused_before_decoding(photo, kind, monkeypatch):
     def load(self):
         raise AssertionError("it was decoded")
@@ -823,6 +963,24 @@ def test_bombs_are_refused_before_decoding(photo, kind, monkeypatch):
 def test_bad_photos(photo, content, reason):
     with pytest.raises(data.BadPhoto, match=f"cat.jpg cannot be used as a photo: .*{reason}"):
         data.read_photo(photo(content))
+
+
+def test_limit_is_ours_and_pillow_is_silent(photo, monkeypatch, recwarn):
+    "100 megapixels pass, 150 do not; Pillow would warn at both."
+    import struct
+
+    content = bytearray(photo_bytes())
+    start = content.find(b"\xff\xc0")
+    content[start + 5 : start + 9] = struct.pack(">HH", 10_000, 10_000)
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: None)
+    monkeypatch.setattr(data, "_to_rgb", lambda image: image)
+    monkeypatch.setattr(data, "_upright", lambda image: image)
+    assert data.read_photo(photo(bytes(content))).size == (10_000, 10_000)
+    with pytest.raises(data.BadPhoto, match=r"15,000 x 10,000 pixels, more than the limit of 120,000,000"):
+        data.read_photo(photo(bombs()["10,000 x 15,000"]))
+    assert not recwarn.list
 
 
 def test_absent_photo_folder_and_pipe(tmp_path):
@@ -969,7 +1127,9 @@ def test_checked_takes_unreadable_photos_out_of_the_lists(tmp_path):
     folder = make_copy(tmp_path / "pets")
     (folder / "images" / "pug_1.jpg").write_bytes(b"text")
     assert data.read_pets(folder).lists["trainval"] == ["Bengal_1", "pug_1"]
-    assert data.read_pets(folder).checked().lists == {"trainval": ["Bengal_1"], "test": ["Bengal_2", "pug_2"]}
+    checked = data.read_pets(folder).checked()
+    assert checked.lists == {"trainval": ["Bengal_1"], "test": ["Bengal_2", "pug_2"]}
+    assert checked.missing == {"trainval": 1, "test": 0} and "1 more are not here" in checked.describe()
 
 
 @pytest.mark.parametrize(
@@ -999,21 +1159,21 @@ def test_wrong_lists_are_reported(tmp_path, text, stems, problem):
 def test_unknown_stems_are_counted(tmp_path):
     folder = make_copy(tmp_path / "pets")
     (folder / "annotations" / "test.txt").write_text("unicorn_1 1 2 1\npug_2 1 2 1\nunicorn_2 1 2 1\n")
-    (folder / "annotations" / "present.txt").write_text("pug_1\npug_77\n")
     found = data.read_pets(folder)
-    assert found.missing == {"trainval": 0, "test": 2, "present": 1} and "2 more are not here" in found.describe()
+    assert found.missing == {"trainval": 0, "test": 2} and "2 more are not here" in found.describe()
 
 
 def test_lists_that_are_binary_huge_or_absent(tmp_path):
     folder = make_copy(tmp_path / "pets", lists=False)
     found = data.read_pets(folder)
     assert (
-        found.lists == {}
+        found.lists == {"trainval": [], "test": []}
+        and found.missing == {"trainval": 0, "test": 0}
         and len(found.unlisted) == 4
         and found.problems == ["trainval.txt is not here", "test.txt is not here"]
     )
     (folder / "annotations" / "test.txt").write_bytes(np.random.default_rng(0).bytes(50_000))
-    assert data.read_pets(folder).lists == {"test": []}
+    assert data.read_pets(folder).lists == {"trainval": [], "test": []}
     with (folder / "annotations" / "test.txt").open("wb") as file:
         file.truncate(20_000_000)
     with pytest.raises(data.DamagedData, match="10 MB"):
@@ -1056,11 +1216,14 @@ def test_head_boxes_from_xml_and_table(tmp_path):
         XML.format("nan", "inf"),
         '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>',
         "<x>" * 5000,
+        f"<!doctype x>{XML.format(1, 8)}",
+        XML.format(1, 8) + "\0",
     ],
 )
-def test_bad_xml_is_a_warning(tmp_path, xml):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32"])
+def test_bad_xml_is_a_warning(tmp_path, xml, encoding):
     folder = make_copy(tmp_path / "pets")
-    (folder / "annotations" / "xmls" / "pug_1.xml").write_text(xml)
+    (folder / "annotations" / "xmls" / "pug_1.xml").write_bytes(xml.encode(encoding))
     with pytest.warns(UserWarning, match=r"pug_1.xml has no usable head box"):
         assert data.read_pets(folder).head_box("pug_1") is None
 
@@ -1250,7 +1413,7 @@ def test_lfw_layouts_and_bad_lines(tmp_path, above, below):
         ("Ann_A_0001.jpg", "Bob_B_0002.jpg", False),
     ]
     assert len(left_out) == 4 and "line 4" in left_out[0] and pairs == data.lfw_pairs("train", root=tmp_path)
-    assert "4 of 2 people" in found.describe() and "left out 4" in found.describe()
+    assert "4 of 2 people, shorter side 30 px" in found.describe() and "left out 4" in found.describe()
     with pytest.raises(data.MissingData, match=r"pairsDevTest.txt"):
         found.pairs("test")
 
@@ -1276,13 +1439,35 @@ def test_weights_are_checked_by_their_name(tmp_path):
 
 
 def test_weights_names(tmp_path, laptop):
-    assert data._weight_names("mobilenet_v2") == ["mobilenet_v2-7ebf99e0.pth", "mobilenet_v2_tf2-eb5f6299.pth"]
-    assert data._weight_names("mobilenet_v2.IMAGENET1K_V1") == ["mobilenet_v2-b0353104.pth"]
+    assert data._own_file("mobilenet_v2") == "mobilenet_v2-7ebf99e0.pth"
+    assert data._own_file("mobilenet_v2.IMAGENET1K_V1") == "mobilenet_v2-b0353104.pth"
     for name in ("no_such_net", "mobilenet_v2.V9"):
         with pytest.raises(BadSetting, match="no weights called"):
             data.imagenet_weights(name)
     with pytest.raises(data.MissingData, match="Three ways"):
         data.imagenet_weights("squeezenet1_0", download=False)
+
+
+def test_weights_from_elsewhere(tmp_path, monkeypatch, capsys):
+    "Any file with the model's name and its own checksum will do; the line comes after the check, once for each file."
+    monkeypatch.setattr(data, "_last_used", {})
+    (folder := tmp_path / "weights").mkdir()
+    digits = hashlib.sha256(b"mine").hexdigest()[:8]
+    (mine := folder / f"mobilenet_v2_mine-{digits}.pth").write_bytes(b"something else")
+    with pytest.raises(data.ChecksumMismatch):
+        data.imagenet_weights("mobilenet_v2", root=tmp_path)
+    assert capsys.readouterr().out == ""
+    mine.write_bytes(b"mine")
+    for _ in range(2):
+        assert data.imagenet_weights("mobilenet_v2", root=tmp_path) == mine
+    assert capsys.readouterr().out == f"weights for mobilenet_v2: {mine.name}, not torchvision's own file\n"
+    with pytest.raises(data.MissingData):
+        data.imagenet_weights("mobilenet_v2.IMAGENET1K_V1", root=tmp_path, download=False)
+    own = f"mobilenet_v2-{hashlib.sha256(b'own').hexdigest()[:8]}.pth"
+    monkeypatch.setattr(data, "_weights_url", lambda name: f"https://example.org/{own}")
+    (folder / own).write_bytes(b"own")
+    assert data.imagenet_weights("mobilenet_v2", root=tmp_path).name == own
+    assert capsys.readouterr().out == f"weights for mobilenet_v2: {own}, torchvision's file\n"
 
 
 def test_weights_download(site, laptop, monkeypatch):
@@ -1363,6 +1548,18 @@ def test_stand_in_faces_and_digits(smoke, capsys):
         images, labels = data.mnist(split)
         assert images.shape[1:] == (28, 28) and images.dtype == np.uint8 and len(images) == len(labels)
     assert capsys.readouterr().out.count("stand in for") == 2
+    for pictures, side in (("lfw-py", 64), ("lfw-125", 125)):
+        found = data.lfw(pictures=pictures)
+        assert data.read_photo(next(iter(found.faces.values()))).size == (side, side) and f"side {side} px" in found.describe()
+
+
+def test_stand_ins_follow_the_version_of_the_drawings(smoke, monkeypatch):
+    from pets_learn import toys
+
+    before = data._stand_in_folder("pets", {})
+    assert data._stand_in_folder("pets", {}) == before
+    monkeypatch.setattr(toys, "VERSION", toys.VERSION + 1)
+    assert data._stand_in_folder("pets", {}) != before
 
 
 # --- the real copies -----------------------------------------------------------------------------------------------------

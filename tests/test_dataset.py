@@ -140,3 +140,25 @@ def test_layout_that_breaks_off_leaves_nothing(drawn, tmp_path, monkeypatch):
     with pytest.raises(PetsLearnError, match="free some space"):
         dataset.make_layout(table, pd.Series("train", index=table.index), tmp_path / "layout", copy=True)
     assert len(calls) == 4 and not list(tmp_path.iterdir())
+
+
+def test_two_processes_make_one_whole_layout(drawn, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    table = dataset.photo_table(drawn)
+    parts = pd.Series("train", index=table.index)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: dataset.make_layout(table, parts, tmp_path / "layout"), range(4)))
+    assert set(made) == {tmp_path / "layout"} and len(list((tmp_path / "layout").rglob("*.jpg"))) == len(table)
+    assert [p.name for p in tmp_path.iterdir()] == ["layout"]
+
+
+def test_layout_with_dead_links_is_not_taken_for_whole(drawn, tmp_path):
+    table = dataset.photo_table(drawn).iloc[:3]
+    parts = pd.Series("train", index=table.index)
+    layout = dataset.make_layout(table, parts, tmp_path / "layout")
+    link = next(layout.rglob("*.jpg"))
+    link.unlink()
+    link.symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(PetsLearnError, match="something else"):
+        dataset.make_layout(table, parts, layout)

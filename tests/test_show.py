@@ -74,3 +74,20 @@ def test_layer_table_counts_every_parameter_of_any_network():
     assert list(table.layer) == ["left", "right.0", "right.1"] and table.parameters.sum() == sum(
         p.numel() for p in Fork().parameters()
     )
+
+
+def test_layer_table_counts_shared_and_own_parameters_once():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.scale = nn.Linear(4, 4), nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return self.shared(self.shared(x)) * self.scale
+
+    table = show.layer_table(Odd(), (4,))
+    assert table.parameters.sum() == 4 * 4 + 4 + 4
+
+
+def test_layer_table_takes_recurrent_layers():
+    assert show.layer_table(nn.LSTM(4, 3, batch_first=True), (5, 4)).output.tolist() == [(5, 3)]

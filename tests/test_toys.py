@@ -19,6 +19,8 @@ from pets_learn.run import PetsLearnError
 from pets_learn.toys import BREEDS, MARKER, NotAStandIn, ToysError, digits, draw_face, draw_pet, make_faces, make_pets
 
 FEW = ("Abyssinian", "beagle", "Bombay", "pug", "chihuahua")
+ROUGH = [[113, 124, 79, 97], [129, 152, 128, 138], [116, 122, 128, 164], [86, 78, 71, 75],
+         [164, 131, 112, 150], [144, 142, 77, 104]]
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -268,6 +270,46 @@ def test_what_is_not_a_stand_in_is_left_alone(tmp_path: Path, kind: str) -> None
     with pytest.raises(NotAStandIn, match="left as it is"):
         make_pets(tmp_path, 1, 48, breeds=FEW)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_messages_show_no_absolute_path(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er" / "oxford-iiit-pet").mkdir(parents=True)
+    (tmp_path / "deep" / "file").touch()
+    for folder in ("er", "file"):
+        with pytest.raises(ToysError) as caught:
+            make_pets(tmp_path / "deep" / folder, 1, 48, breeds=FEW)
+        assert str(tmp_path) not in str(caught.value) and "er" in str(caught.value)
+
+
+def test_data_put_there_while_drawing_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the move, somebody replaces the old stand-in by real data: it stays, or is kept beside."""
+    from pets_learn import toys
+
+    target = make_pets(tmp_path, 1, 48, breeds=["beagle"])
+    look = toys._refuse_others
+
+    def look_too_early(folder: Path) -> None:
+        look(folder)
+        if any(path.name.endswith(".partial") for path in tmp_path.iterdir()):
+            (tmp_path / "old").mkdir()
+            target.rename(tmp_path / "old" / "stand-in")
+            target.mkdir()
+            (target / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(toys, "_refuse_others", look_too_early)
+    with pytest.raises(NotAStandIn, match="is kept as oxford-iiit-pet"):
+        make_pets(tmp_path, 2, 48, breeds=["beagle"])
+    assert [path.read_text() for path in tmp_path.rglob("mine.txt")] == ["mine"]
+
+
+def test_drawings_change_only_with_their_version() -> None:
+    """Rough brightness of a few drawings. If this fails after a change of the drawings: raise VERSION, renew the numbers."""
+    from pets_learn.toys import VERSION
+
+    drawn = [draw_pet(breed, np.random.default_rng(7), (64, 64))[0] for breed in FEW] + [draw_face(3, 1)]
+    found = [np.asarray(photo.convert("L").resize((2, 2), Image.Resampling.BOX)).ravel().tolist() for photo in drawn]
+    assert VERSION == 1
+    np.testing.assert_allclose(found, ROUGH, atol=4)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,3 +163,50 @@ def test_damaged_model_is_refused(tmp_path, damage):
     model = nn.Linear(5, 2) if damage == "other model" else nn.Linear(4, 2)
     with pytest.raises(PetsLearnError):
         training.load_model(model, tmp_path)
+
+
+def test_rmsprop_takes_the_steps_of_keras():
+    """Keras: v = 0.9 v + 0.1 g^2, w = w - rate g / (sqrt(v) + 1e-7), from v = 0."""
+    weight = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    optimizer = training.OPTIMIZERS["rmsprop"]([weight], lr=1e-3)
+    expected, v = np.array([1.0, -2.0]), np.zeros(2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (weight**4).sum().backward()
+        optimizer.step()
+        gradient = 4 * expected**3
+        v = 0.9 * v + 0.1 * gradient**2
+        expected = expected - 1e-3 * gradient / (np.sqrt(v) + 1e-7)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-9)
+
+
+def test_one_cycle_gives_rmsprop_no_momentum():
+    assert train(one_cycle=True, epochs=2, optimizer="rmsprop").learner.opt.opt.param_groups[0]["momentum"] == 0
+
+
+def test_watch_does_not_hide_a_loss_that_explodes():
+    watch = training.Watch(problem().valid)
+    with pytest.raises(PetsLearnError, match="lower the learning rate"):
+        training.fit(nn.Linear(4, 2), problem(), lambda z, y: z.square().sum() * 1e30, 3, 1e9, "sgd", callbacks=[watch])
+    assert watch.judgments == [], "it ends in the first epoch"
+
+
+def test_predict_puts_every_layer_back():
+    model = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2))
+    model[1].eval()
+    training.predict(model, problem().valid)
+    assert [layer.training for layer in model.modules()] == [True, True, False]
+
+
+def test_new_weights_beside_old_facts_are_noticed(tmp_path):
+    training.save_model(nn.Linear(4, 2), tmp_path / "old", {"seed": 0})
+    training.save_model(nn.Linear(4, 2), tmp_path / "new", {"seed": 1})
+    (tmp_path / "new" / "model.safetensors").replace(tmp_path / "old" / "model.safetensors")
+    assert training.model_facts(tmp_path / "old") is None and training.model_facts(tmp_path / "new") is None
+    with pytest.raises(PetsLearnError, match="missing or damaged"):
+        training.load_model(nn.Linear(4, 2), tmp_path / "old")
+
+
+def test_misspelled_monitor_is_refused():
+    with pytest.raises(BadSetting, match="choose from train_loss, valid_loss"):
+        train(keep_best=True, monitor="valid_los")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from fastai.losses import BCEWithLogitsLossFlat
 from torch import nn
 
 from ..batches import PhotoCache, dataloaders, photo_cache
@@ -19,6 +18,8 @@ from ..data import PetsFolder, pets
 from .dataset import SPECIES, THREE_PARTS, near_duplicates, perceptual_hashes, photo_table, split_photos
 from ..run import BadSetting, Scale, device, figure, scale, seed_everything
 from ..training import Judgment, Training, Watch, binary_accuracy, fit, judge, predict
+
+from fastai.losses import BCEWithLogitsLossFlat  # after pets_learn.training, which silences a warning of fastai's
 
 # %% auto #0
 __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'SpeciesRun', 'train_species', 'summarize',
@@ -90,12 +91,15 @@ class SpeciesRun:
     def figures(self) -> dict[str, float]:
         "The headline numbers of this run, by name."
         last = self.training.history.iloc[-1]
-        return {"accuracy": self.test.accuracy, "balanced_accuracy": self.test.balanced_accuracy, "loss": self.test.loss,
+        watched = {} if self.test_history.empty else {"accuracy_chosen_on_test": float(self.test_history.accuracy.max())}
+        return watched | {"accuracy": self.test.accuracy, "balanced_accuracy": self.test.balanced_accuracy,
+                "loss": self.test.loss,
                 "gap": float(last.train_binary_accuracy - last.valid_binary_accuracy),
                 "last_train_accuracy": float(last.train_binary_accuracy),
                 "last_valid_accuracy": float(last.valid_binary_accuracy),
-                "accuracy_chosen_on_test": float(self.test_history.accuracy.max()),
-                "best_epoch": float(self.training.best_epoch + 1), "seconds": self.training.seconds}
+                "best_valid_loss": float(self.training.history.valid_loss.min()), "last_valid_loss": float(last.valid_loss),
+                "parameters": float(sum(p.numel() for p in self.training.model.parameters())),
+                "best_epoch": float(self.training.best_epoch + 1)}
 
 # %% ../../nbs/pets/02_cnn.ipynb #7267e685
 def train_species(
@@ -109,12 +113,12 @@ def train_species(
 ) -> SpeciesRun:
     "Train `binary_cnn` by the seed document's recipe, keep the epoch with the best validation loss, judge it on the test part."
     seed_everything(seed)
+    model = binary_cnn(cache.size).to(device()).to(memory_format=torch.channels_last)
     labels = table.species.eq("dog").to_numpy(dtype=int)
     rows = {part: np.flatnonzero(table.part == part) for part in THREE_PARTS}
     dls = dataloaders(cache, labels, rows["train"], rows["valid"], rows["test"], targets="binary", vocab=SPECIES,
                       batch_size=batch_size, channels_last=True, device=device(), seed=seed)
     watch = Watch(dls[2]) if watch_test else None
-    model = binary_cnn(cache.size).to(device()).to(memory_format=torch.channels_last)
     training = fit(model, dls, BCEWithLogitsLossFlat(), epochs, learning_rate, "rmsprop", [binary_accuracy],
                    keep_best=True, callbacks=[watch] if watch else [])
     probabilities, truth = predict(training.model, dls[2])
@@ -126,9 +130,10 @@ def summarize(
     runs: list[dict[str, float]], # `SpeciesRun.figures()` of each seed
 ) -> dict[str, dict[str, Any]]:
     "The figures of several runs as records, with means and ranges over the seeds."
-    others = {"loss": "nats", "gap": "difference of shares", "best_epoch": "epoch", "seconds": "s"}
-    return {name: figure([run[name] for run in runs], others.get(name, "share"), "lower" if name in others else "higher", seed_row=3)
-            for name in runs[0]}
+    others = {"loss": "nats", "best_valid_loss": "nats", "last_valid_loss": "nats", "gap": "difference of shares",
+              "best_epoch": "epoch", "parameters": "parameters"}
+    return {name: figure([run[name] for run in runs], others.get(name, "share"), "lower" if name in others else "higher",
+                         seed_figure=9_494_561 if name == "parameters" else None, seed_row=3) for name in runs[0]}
 
 # %% ../../nbs/pets/02_cnn.ipynb #63916b0a
 def reproduce_one(
@@ -137,5 +142,5 @@ def reproduce_one(
     "This chapter's experiment for one seed: a description of the data, and the figures by name."
     folder = pets()
     table, cache = species_parts(folder, sizes().per_breed)
-    described = {"name": "Oxford-IIIT Pet", "items": len(table), "complete": folder.complete}
+    described = {"name": "Oxford-IIIT Pet", "items": len(table), "complete": folder.complete, "generated": folder.generated}
     return described, train_species(table, cache, sizes().epochs, seed).figures()
