@@ -36,17 +36,21 @@ def part_of(module: str) -> str:
     return words[1]
 
 
-def imports(path: Path) -> list[tuple[str, list[str]]]:
+def imports(path: Path, here: str) -> list[tuple[str, list[str]]]:
+    """The modules of pets_learn that a file imports, with the names it takes; nbdev writes relative imports."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pets_learn"):
-            names = [alias.name for alias in node.names]
-            if node.module == "pets_learn":
-                found += [(f"pets_learn.{name}", []) for name in names if not name.startswith("__")]
-            else:
-                found.append((node.module, names))
         if isinstance(node, ast.Import):
             found += [(alias.name, []) for alias in node.names if alias.name.startswith("pets_learn.")]
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        above = here.split(".")[: -node.level] if node.level else []
+        module = ".".join([*above, *filter(None, [node.module])])
+        names = [alias.name for alias in node.names]
+        if (ROOT / Path(*module.split("."))).is_dir():  # a package: the names are modules
+            found += [(f"{module}.{name}", []) for name in names if module.startswith("pets_learn") and not name.startswith("__")]
+        elif module.startswith("pets_learn"):
+            found.append((module, names))
     return found
 
 
@@ -57,7 +61,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=[name_of(p) for p in MODULES])
 def test_imports_point_one_way(path):
     here = part_of(name_of(path))
-    for module, names in imports(path):
+    for module, names in imports(path, name_of(path)):
         there = part_of(module)
         assert there == here or LEVEL[there] < LEVEL[here], f"{name_of(path)} ({here}) imports {module} ({there})"
         assert "*" not in names, f"{name_of(path)} imports everything of {module}"
@@ -67,19 +71,22 @@ def test_imports_point_one_way(path):
 
 def test_rule_would_notice_a_wrong_import(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text(
-        "from pets_learn.pets.cnn import binary_cnn, _block\nfrom pets_learn import data\nimport pets_learn.faces.pairs\n"
-    )
-    assert imports(bad) == [
-        ("pets_learn.pets.cnn", ["binary_cnn", "_block"]),
-        ("pets_learn.data", []),
-        ("pets_learn.faces.pairs", []),
+    lines = [
+        "from pets_learn.pets.cnn import binary_cnn, _block",
+        "from pets_learn import data, __version__",
+        "import pets_learn.faces.pairs",
     ]
+    lines += ["from ..run import scale", "from . import dataset", "from .dataset import SPECIES", "import numpy"]
+    bad.write_text("\n".join(lines))
+    assert imports(bad, "pets_learn.pets.bad") == [
+        ("pets_learn.pets.cnn", ["binary_cnn", "_block"]), ("pets_learn.data", []), ("pets_learn.faces.pairs", []),
+        ("pets_learn.run", ["scale"]), ("pets_learn.pets.dataset", []), ("pets_learn.pets.dataset", ["SPECIES"])]  # fmt: skip
     assert (
         part_of("pets_learn.data") == "workshop"
         and part_of("pets_learn.pets.cnn") == "pets"
         and part_of("pets_learn.cli") == "front"
     )
+    assert all(imports(path, name_of(path)) for path in MODULES if path.stem not in ("run",)), "every other module imports run"
 
 
 def test_one_chapter_one_module():

@@ -28,7 +28,7 @@ __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'Speci
 # %% ../../nbs/pets/02_cnn.ipynb #45fa38da
 def sizes() -> Scale:
     "Epochs and photos of each breed of this chapter's experiment at the scale of the machine."
-    return scale(epochs=(2, 10, 30), per_breed=(6, None, None))
+    return scale(epochs=(2, 8, 30), per_breed=(6, None, None))
 
 # %% ../../nbs/pets/02_cnn.ipynb #2e472aef
 def initialize_as_keras(
