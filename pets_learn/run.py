@@ -207,7 +207,8 @@ def machine() -> str:
     import torch
     place = device()
     if place.type == "cuda": return torch.cuda.get_device_name(place)
-    return f"{place.type}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{place.type}, {threads} thread{'s' * (threads != 1)}"
 
 # %% ../nbs/workshop/01_run.ipynb #7a595913
 def read_record(

@@ -135,7 +135,7 @@ def split_photos(
     names = table.index.to_series()
     leader = names.groupby(table["group"]).transform("min") if "group" in table else names
     part: dict[str, str] = {}
-    for breed, leaders in table.loc[leader.unique()].groupby("breed").groups.items():
+    for leaders in table.loc[leader.unique()].groupby("breed").groups.values():
         ordered = sorted(leaders, key=lambda stem: hashlib.sha256(f"{seed}/{stem}".encode()).digest())
         counts = _cuts(len(ordered), list(shares.values()))
         part |= dict(zip(ordered, np.repeat(list(shares), counts), strict=True))
