@@ -428,7 +428,7 @@ def test_pages_of_chapters() -> None:
         ("<script src='https://cdn.example/x.js'></script>", "another host"),
         ("<link rel='stylesheet' href='//fonts.example/a.css'>", "another host"),
         ("<pre>#| export\nx = 1</pre>", "directive"),
-        ("<pre>/work/main/nbs</pre>", "machine"),
+        ("<pre>/root/course/nbs</pre>", "machine"),
         ("<p>&lt;!-- record a b c --&gt;</p>", "mark"),
     ],
 )

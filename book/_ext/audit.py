@@ -33,7 +33,7 @@ LINK_KINDS_THAT_FETCH = {
     "dns-prefetch",
 }
 DIRECTIVE_LINE = re.compile(r"^\s*#\s?\|\s*[a-z]", re.MULTILINE)
-THIS_MACHINE = re.compile(r"(?<![\w.])/(?:root|work/(?:main|shared|scratch)|tmp/tmp\w+)(?=/)")
+THIS_MACHINE = re.compile(r"(?<![\w.])/(?:root|work|content|tmp/tmp\w+)(?=/)")
 
 
 @dataclass(frozen=True)
