@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SERVE ?= 1
+CONSTRAINTS ?= constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: course test site lint bench clean run
@@ -11,11 +12,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 $(VENV)/course: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"pets_learn needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[course]'
+	$(BIN)/python -m pip install --progress-bar on -c $(CONSTRAINTS) -e '.[course]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/course
-	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[course,dev]'
+	$(BIN)/python -m pip install --progress-bar on -c $(CONSTRAINTS) -e '.[course,dev]'
 	@touch $@
 
 # Train the cat-or-dog network, print a report, build the site and serve it (SERVE=0: only build it).
