@@ -18,41 +18,21 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 from torch import Tensor
 from tqdm import tqdm
 
-from .data import MAX_PIXELS, BadPhoto, MissingData, home, read_photo
+from .data import METHODS, BadPhoto, MissingData, decode_photo, home
 from .run import BadSetting, PetsLearnError, write_atomically
 
 # %% auto #0
-__all__ = ['METHODS', 'FILLS', 'GRAY', 'TARGETS', 'fit_photo', 'content_key', 'PhotoCache', 'cache_folders', 'photo_cache',
-           'affine_matrices', 'warp', 'recolor', 'Augmentation', 'augment', 'make_targets', 'class_weights',
-           'sampling_weights', 'epoch_generator', 'BatchLoader', 'dataloaders']
+__all__ = ['FILLS', 'GRAY', 'TARGETS', 'content_key', 'PhotoCache', 'cache_folders', 'photo_cache', 'affine_matrices', 'warp',
+           'recolor', 'Augmentation', 'augment', 'make_targets', 'class_weights', 'sampling_weights', 'epoch_generator',
+           'BatchLoader', 'dataloaders']
 
 # %% ../nbs/workshop/04_batches.ipynb #fc3e1141
 if TYPE_CHECKING:  # fastai takes seconds to import: only `dataloaders` needs it
     from fastai.data.core import DataLoaders
-
-# %% ../nbs/workshop/04_batches.ipynb #6dfd5fbc
-METHODS = ("squash", "crop", "pad")
-
-# %% ../nbs/workshop/04_batches.ipynb #535fc16e
-def fit_photo(
-    photo: Image.Image,     # Any size, mode RGB
-    size: int,              # Side of the square, pixels
-    method: str = "squash", # "squash", "crop" or "pad"
-) -> Image.Image:
-    "The photo as a square of `size` pixels, antialiased. Raises `BadSetting` for an unknown method."
-    if method == "squash": return photo.resize((size, size), Image.Resampling.BILINEAR)
-    if method == "crop": return ImageOps.fit(photo, (size, size), Image.Resampling.BILINEAR)
-    if method != "pad": raise BadSetting(f"method is {method!r}; use one of {', '.join(METHODS)}")
-    scale = size / max(photo.size)  # not ImageOps.pad: it makes a 1 x 1000 photo zero pixels wide and fails
-    inside = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.BILINEAR)
-    square = Image.new("RGB", (size, size))
-    square.paste(inside, ((size - inside.width) // 2, (size - inside.height) // 2))
-    return square
 
 # %% ../nbs/workshop/04_batches.ipynb #1406ed32
 _FORMAT = 1  # goes into every key: a cache of an older layout is then simply not found
@@ -105,29 +85,11 @@ def content_key(
 # %% ../nbs/workshop/04_batches.ipynb #f9b76acd
 def _workers() -> int: return min(8, os.cpu_count() or 1)
 
-# %% ../nbs/workshop/04_batches.ipynb #5ba71550
-_ORIENTATION = 0x0112 # EXIF tag: how the camera was held; 1 is upright
-
-# %% ../nbs/workshop/04_batches.ipynb #d92ebd0d
-def _read_near(path: Path, size: int) -> Image.Image:
-    "The photo in RGB, upright; a large plain JPEG comes reduced, with both sides still at least `size`."
-    try:
-        with Image.open(path, formats=["JPEG"]) as photo:
-            small_enough = photo.width * photo.height <= MAX_PIXELS
-            if photo.mode == "RGB" and min(photo.size) >= 2 * size and small_enough and photo.getexif().get(_ORIENTATION, 1) == 1:
-                photo.draft("RGB", (size, size))
-                photo.load()
-                return photo
-    except Exception:  # noqa: S110 - whatever it was, read_photo meets it again and says it well
-        pass
-    return read_photo(path)
-
-# %% ../nbs/workshop/04_batches.ipynb #958606f1
-def _decode(path: Path, size: int, method: str) -> np.ndarray | str:
+# %% ../nbs/workshop/04_batches.ipynb #501c2721
+def _try_decoding(path: Path, size: int, method: str) -> np.ndarray | str:
     "The photo as (3, size, size) uint8, or why it could not be read."
-    try: photo = fit_photo(_read_near(path, size), size, method)
+    try: return decode_photo(path, size, method)
     except BadPhoto as error: return str(error)
-    return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
 
 # %% ../nbs/workshop/04_batches.ipynb #c9e1a3b5
 def _decode_all(
@@ -135,7 +97,7 @@ def _decode_all(
 ) -> Iterator[np.ndarray | str]:
     "Decode in order, in threads, with a progress bar when it takes more than a second and a terminal is there to show it."
     if progress is None: progress = len(paths) > 256 and sys.stderr is not None and sys.stderr.isatty()
-    work = partial(_decode, size=size, method=method)
+    work = partial(_try_decoding, size=size, method=method)
     with (ThreadPoolExecutor(workers or _workers()) as pool,
           tqdm(total=len(paths), desc="decoding", unit=" photos", leave=False, delay=1, disable=not progress) as bar):
         for start in range(0, len(paths), 256):

@@ -26,11 +26,12 @@ from platformdirs import user_cache_path
 from .run import BadSetting, PetsLearnError, scale_name, write_atomically
 
 # %% auto #0
-__all__ = ['MAX_PIXELS', 'Box', 'PETS_ARCHIVES', 'PETS_BUNDLE', 'MNIST_FILES', 'LFW_LISTS', 'LFW_ARCHIVE', 'LFW_LIST_FILES',
-           'MissingData', 'DownloadFailed', 'ChecksumMismatch', 'DamagedData', 'UnsafeArchive', 'BadPhoto', 'home',
-           'shown', 'verify', 'only_one', 'megabytes', 'download', 'member_path', 'unpack', 'read_photo',
-           'check_photos', 'PetsFolder', 'read_pets', 'RemoteFile', 'announce', 'stand_in_pets', 'pets', 'mnist',
-           'FacesFolder', 'lfw', 'stand_in_faces', 'lfw_pairs', 'imagenet_weights', 'load_state_dict']
+__all__ = ['MAX_PIXELS', 'METHODS', 'Box', 'PETS_ARCHIVES', 'PETS_BUNDLE', 'MNIST_FILES', 'LFW_LISTS', 'LFW_ARCHIVE',
+           'LFW_LIST_FILES', 'MissingData', 'DownloadFailed', 'ChecksumMismatch', 'DamagedData', 'UnsafeArchive',
+           'BadPhoto', 'home', 'shown', 'verify', 'only_one', 'megabytes', 'download', 'member_path', 'unpack',
+           'read_photo', 'check_photos', 'fit_photo', 'decode_photo', 'PetsFolder', 'read_pets', 'RemoteFile',
+           'announce', 'stand_in_pets', 'pets', 'mnist', 'FacesFolder', 'lfw', 'stand_in_faces', 'lfw_pairs',
+           'imagenet_weights', 'load_state_dict']
 
 # %% ../nbs/workshop/02_data.ipynb #8cf374be
 if TYPE_CHECKING:  # both take long to import, and most of this module needs neither
@@ -693,6 +694,53 @@ def check_photos(
             else: good.append(path)
             bar.update()
     return good, skipped
+
+# %% ../nbs/workshop/02_data.ipynb #6dfd5fbc
+METHODS = ("squash", "crop", "pad")
+
+# %% ../nbs/workshop/02_data.ipynb #535fc16e
+def fit_photo(
+    photo: Image.Image,     # Any size, mode RGB
+    size: int,              # Side of the square, pixels
+    method: str = "squash", # "squash", "crop" or "pad"
+) -> Image.Image:
+    "The photo as a square of `size` pixels, antialiased. Raises `BadSetting` for an unknown method."
+    if method == "squash": return photo.resize((size, size), Image.Resampling.BILINEAR)
+    if method == "crop": return ImageOps.fit(photo, (size, size), Image.Resampling.BILINEAR)
+    if method != "pad": raise BadSetting(f"method is {method!r}; use one of {', '.join(METHODS)}")
+    scale = size / max(photo.size)  # not ImageOps.pad: it makes a 1 x 1000 photo zero pixels wide and fails
+    inside = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.BILINEAR)
+    square = Image.new("RGB", (size, size))
+    square.paste(inside, ((size - inside.width) // 2, (size - inside.height) // 2))
+    return square
+
+# %% ../nbs/workshop/02_data.ipynb #5ba71550
+_ORIENTATION = 0x0112 # EXIF tag: how the camera was held; 1 is upright
+
+# %% ../nbs/workshop/02_data.ipynb #d92ebd0d
+def _read_near(path: Path, size: int) -> Image.Image:
+    "The photo in RGB, upright; a large plain JPEG comes reduced, with both sides still at least `size`."
+    try:
+        with Image.open(path, formats=["JPEG"]) as photo:
+            small_enough = photo.width * photo.height <= MAX_PIXELS
+            if photo.mode == "RGB" and min(photo.size) >= 2 * size and small_enough and photo.getexif().get(_ORIENTATION, 1) == 1:
+                photo.draft("RGB", (size, size))
+                photo.load()
+                return photo
+    except Exception:  # noqa: S110 - whatever it was, read_photo meets it again and says it well
+        pass
+    return read_photo(path)
+
+# %% ../nbs/workshop/02_data.ipynb #cd1a5705
+def decode_photo(
+    path: str | os.PathLike[str], # A photo, as `read_photo` takes it
+    size: int,                    # Side of the square, pixels
+    method: str = "squash",       # "squash", "crop" or "pad": see `fit_photo`
+) -> np.ndarray:
+    "The photo as (3, size, size) uint8, RGB. Raises `BadPhoto` for a file that is no photo, `BadSetting` for an unknown method."
+    import numpy as np
+    photo = fit_photo(_read_near(Path(path), size), size, method)
+    return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
 
 # %% ../nbs/workshop/02_data.ipynb #b93dece8
 _LIST_LINE = re.compile(r"(\S+)\s+(\d+)\s+([12])\s+(\d+)")

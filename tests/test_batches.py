@@ -26,9 +26,9 @@ from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as reference
 
 import pets_learn.batches as batches
+import pets_learn.data as data
 from pets_learn.batches import (
     FILLS,
-    METHODS,
     Augmentation,
     BatchLoader,
     affine_matrices,
@@ -36,14 +36,13 @@ from pets_learn.batches import (
     class_weights,
     content_key,
     dataloaders,
-    fit_photo,
     make_targets,
     photo_cache,
     recolor,
     sampling_weights,
     warp,
 )
-from pets_learn.data import MissingData, read_photo
+from pets_learn.data import METHODS, MissingData, fit_photo, read_photo
 from pets_learn.run import BadSetting, PetsLearnError
 
 COURSE = Augmentation(rotation=30, shift=0.2, shear=0.2, zoom=0.2, flip=True, brightness=0.2, contrast=0.2, saturation=0.2)
@@ -180,7 +179,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_fingerprint", lambda path, **_: pytest.fail(f"{path.name} was read"))
-    monkeypatch.setattr(batches, "_decode", lambda path, *_, **__: pytest.fail(f"{path.name} was decoded"))
+    monkeypatch.setattr(batches, "_try_decoding", lambda path, *_, **__: pytest.fail(f"{path.name} was decoded"))
     monkeypatch.setattr(batches.zlib, "crc32", lambda *_: pytest.fail("the array was read"))
 
 
@@ -310,7 +309,7 @@ def test_write_that_fails_midway_leaves_nothing(photos: list[Path], place: Path)
 def test_full_disk_is_noticed_before_decoding(photos: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 100})()
     monkeypatch.setattr(batches.shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(batches, "_decode", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr(batches, "_try_decoding", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(PetsLearnError, match="free some space"): photo_cache(photos, 64, folder=place)
     assert list(place.iterdir()) == []
 
@@ -320,7 +319,7 @@ def test_stopped_build_leaves_nothing(photos: list[Path], place: Path, monkeypat
         if path == photos[3]: raise KeyboardInterrupt
         return np.zeros((3, 8, 8), dtype=np.uint8)
     with monkeypatch.context() as patch:
-        patch.setattr(batches, "_decode", stop)
+        patch.setattr(batches, "_try_decoding", stop)
         with pytest.raises(KeyboardInterrupt): photo_cache(photos, 8, folder=place)
     assert list(place.iterdir()) == []
     assert len(photo_cache(photos, 8, folder=place)) == 6
@@ -403,7 +402,7 @@ def test_draft_mode_keeps_photos_upright_and_close(place: Path, tmp_path: Path) 
     large.save(tmp_path/"turned.jpg", quality=95, exif=note)
     large.convert("CMYK").save(tmp_path/"cmyk.jpg", quality=95)
     paths = [tmp_path/f"{name}.jpg" for name in ("plain", "turned", "cmyk")]
-    assert [batches._read_near(path, 32).size for path in paths] == [(50, 38), (300, 400), (400, 300)]
+    assert [data._read_near(path, 32).size for path in paths] == [(50, 38), (300, 400), (400, 300)]
     rows = photo_cache(paths, 32, folder=place).photos.astype(float)
     assert max(abs(rows[i] - expected_row(path, 32)).mean() for i, path in enumerate(paths)) < 4
     assert_array_equal(rows[1], expected_row(paths[1], 32))
