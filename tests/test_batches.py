@@ -96,7 +96,7 @@ def test_cache_holds_the_decoded_photos(photos: list[Path], place: Path, method:
 def test_cache_is_used_again_and_decodes_nothing(photos: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = photo_cache(photos, 8, folder=place)
     stamp = first.file.stat().st_mtime_ns
-    monkeypatch.setattr(batches, "read_photo", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(batches, "decode_photo", lambda *_: pytest.fail("decoded again"))
     assert photo_cache(photos, 8, folder=place).file.stat().st_mtime_ns == stamp
 
 
