@@ -43,6 +43,7 @@ bench: $(VENV)/dev
 run: $(VENV)/dev
 	cd nbs/$(dir $(NB)) && $(CURDIR)/$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace $(notdir $(NB)).ipynb
 	$(BIN)/python -c "from pets_learn.show import copy_alt_text; copy_alt_text('nbs/$(NB).ipynb')"
+	$(BIN)/python -c "from pets_learn.widgets import keep_stills; keep_stills('nbs/$(NB).ipynb')"
 	$(BIN)/nbdev_clean --fname nbs/$(NB).ipynb
 	$(BIN)/nbdev_export
 

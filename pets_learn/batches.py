@@ -27,8 +27,8 @@ from .run import BadSetting, PetsLearnError, write_atomically
 
 # %% auto #0
 __all__ = ['FILLS', 'GRAY', 'TARGETS', 'content_key', 'PhotoCache', 'cache_folders', 'photo_cache', 'affine_matrices', 'warp',
-           'recolor', 'Augmentation', 'augment', 'make_targets', 'class_weights', 'sampling_weights', 'epoch_generator',
-           'BatchLoader', 'dataloaders']
+           'recolor', 'Augmentation', 'draw_changes', 'augment', 'make_targets', 'class_weights', 'sampling_weights',
+           'epoch_generator', 'shard_slice', 'BatchLoader', 'dataloaders']
 
 # %% ../nbs/workshop/04_batches.ipynb #fc3e1141
 if TYPE_CHECKING:  # fastai takes seconds to import: only `dataloaders` needs it
@@ -372,16 +372,27 @@ class Augmentation:
         return any((self.brightness, self.contrast, self.saturation))
 
 # %% ../nbs/workshop/04_batches.ipynb #5cd488b8
+def draw_changes(
+    count: int,                               # Photos, >= 0
+    generator: torch.Generator | None = None, # On the CPU
+) -> Tensor:
+    "Ten numbers in [0, 1) for each photo, float32 (N, 10): what `augment` turns into angles, shifts and factors."
+    return torch.rand(count, 10, generator=generator)  # on the CPU even for a GPU: a few bytes
+
+# %% ../nbs/workshop/04_batches.ipynb #17f94809
 def augment(
     photos: Tensor,                            # (N, 3, H, W) float in [0, 1], on any device
     augmentation: Augmentation,                # What may change, and how far
     generator: torch.Generator | None = None,  # On the CPU; the same state gives the same result on every device
+    draw: Tensor | None = None,                # (N, 10) from `draw_changes`, for whoever has drawn already; None: draw now
 ) -> Tensor:
     """Each photo changed at random, (N, 3, H, W) in [0, 1]; with all ranges 0 the photos themselves, bit for bit.
 
     Color comes first, so that `zeros` fills with black whatever the brightness.
+    Raises `BadSetting` for a `draw` of another number of photos.
     """
-    draw = torch.rand(len(photos), 10, generator=generator)  # drawn on the CPU even for a GPU: a few bytes
+    if draw is None: draw = draw_changes(len(photos), generator)
+    if draw.shape != (len(photos), 10): raise BadSetting(f"draw has shape {tuple(draw.shape)}; give ({len(photos)}, 10)")
     spread = (2 * draw - 1).to(photos.device)                # uniform in [-1, 1)
     flip = (draw[:, 6] < 0.5 if augmentation.flip else torch.zeros(len(photos), dtype=torch.bool)).to(photos.device)
     if augmentation.colors:
@@ -522,6 +533,11 @@ class _ForFastai:
         self.device = torch.device(device)
         return self
 
+    def to_detach(self, batch: Any, cpu: bool = True, gather: bool = True) -> Any:
+        "Tensors without their gradients, of this process alone: fastai would average over processes of unequal shares."
+        from fastai.torch_core import to_detach
+        return to_detach(batch, cpu, gather=False)
+
     @property
     def dataset(self) -> np.ndarray:
         "The rows in use: what fastai calls `train_ds`, for its length."
@@ -540,6 +556,17 @@ class _ForFastai:
         return len(self.vocab) if self.vocab is not None else int(self.labels.max()) + 1
 
 # %% ../nbs/workshop/04_batches.ipynb #ea473c47
+def shard_slice(
+    count: int,     # Photos in the whole batch, >= 0
+    rank: int,      # This process, 0 to processes - 1
+    processes: int, # How many share the batch, >= 1
+) -> slice:
+    "The part of one process: parts follow each other, the first ones are longer by one photo where they cannot be equal."
+    size, longer = divmod(count, processes)
+    start = rank * size + min(rank, longer)
+    return slice(start, start + size + (rank < longer))
+
+# %% ../nbs/workshop/04_batches.ipynb #bf5ef3e1
 class BatchLoader(_ForFastai):
     """Iterate over photos as batches `(x, y)`; `x` is (B, 3, H, W) float32 in [0, 1] (before `normalize`), on the device.
 
@@ -567,6 +594,7 @@ class BatchLoader(_ForFastai):
         self.photos, self.batch_size, self.shuffle, self.drop_last = photos, batch_size, shuffle, drop_last
         self.augmentation, self.normalize, self.channels_last = augmentation, normalize, channels_last
         self.seed, self.prefetch, self.epoch = seed, prefetch, 0
+        self.rank, self.processes = 0, 1
         self.device = torch.device(device or "cpu")
         self.vocab = None if vocab is None else list(vocab)
         self.indices = _rows(indices, len(photos))
@@ -574,8 +602,27 @@ class BatchLoader(_ForFastai):
         self.weights = None if weights is None else _tensor(weights).double()
         _check_loader(self)
 
+    def shard(
+        self,
+        rank: int = 0,      # This process, 0 to processes - 1
+        processes: int = 1, # How many share each batch, at most one per photo; 1: the whole batch again
+    ) -> Self:
+        "From now on make one process's part of each batch (`shard_slice`), in place. Raises `BadSetting` for a wrong number."
+        if not 0 <= rank < processes: raise BadSetting(f"rank is {rank} of {processes} processes; count from 0")
+        if processes > self.batch_size:
+            raise BadSetting(f"{processes} processes share batches of {self.batch_size}; start fewer, or raise batch_size")
+        self.rank, self.processes = rank, processes
+        return self
+
+    def batch_length(
+        self,
+        number: int, # Which batch of an epoch, from 0
+    ) -> int:
+        "How many photos this batch has in all processes together."
+        return min(self.batch_size, len(self.indices) - number * self.batch_size)
+
     def __len__(self) -> int:
-        "Batches in an epoch."
+        "Batches in an epoch, the same for all processes."
         full, rest = divmod(len(self.indices), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -596,15 +643,17 @@ class BatchLoader(_ForFastai):
 
     def make(
         self,
-        rows: np.ndarray,           # (B,) rows of the cache
+        rows: np.ndarray,           # (B,) rows of the cache, those of the whole batch
         generator: torch.Generator, # For the augmentation
     ) -> tuple[Tensor, ...]:
-        "One batch: gather bytes, move, make floats, augment, normalize."
-        x = _on(self.device, torch.from_numpy(self.photos[rows])).float().div_(255)
-        if self.augmentation is not None: x = augment(x, self.augmentation, generator)
+        "One batch, or this process's part of it: gather bytes, move, make floats, augment, normalize."
+        mine = shard_slice(len(rows), self.rank, self.processes)
+        x = _on(self.device, torch.from_numpy(self.photos[rows[mine]])).float().div_(255)
+        if self.augmentation is not None:  # drawn for the whole batch, so that all processes draw the same
+            x = augment(x, self.augmentation, draw=draw_changes(len(rows), generator)[mine])
         if self.normalize is not None: x = _normalized(x, *self.normalize)
         if self.channels_last: x = x.contiguous(memory_format=torch.channels_last)
-        return (x,) if self.labels is None else (x, _on(self.device, self.labels[torch.from_numpy(rows)]))
+        return (x,) if self.labels is None else (x, _on(self.device, self.labels[torch.from_numpy(rows[mine])]))
 
     def one_batch(self) -> tuple[Tensor, ...]:
         "The first batch of the coming epoch, without counting it as one."

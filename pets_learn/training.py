@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['RMSprop', 'OPTIMIZERS', 'accuracy', 'binary_accuracy', 'KeepBest', 'PlateauCallback', 'StopAtNaN', 'EpochLines',
-           'EpochMeanLoss', 'history_table', 'Training', 'fit', 'Judgment', 'judge', 'predict', 'Watch', 'save_model',
-           'model_facts', 'load_model']
+           'EpochMeanLoss', 'history_table', 'Training', 'MixedPrecisionCallback', 'precision', 'fit', 'LearningRates',
+           'find_learning_rate', 'Judgment', 'judge', 'predict', 'Watch']
 
 # %% ../nbs/workshop/05_training.ipynb #7d74b53b
 import warnings
 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)  # fastai's import
 
 # %% ../nbs/workshop/05_training.ipynb #c42ea3ce
-import hashlib, json, os, sys, time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect, os, sys, time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -24,21 +25,24 @@ import fastai.callback.schedule  # noqa: F401 - gives the Learner its fit_one_cy
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.progress import ProgressCallback
+from fastai.callback.schedule import LRFinder, ParamScheduler, valley
+from fastai.callback.training import BnFreeze
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, TrackerCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import AvgLoss, Learner
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import no_random
+from fastai.torch_core import default_device, no_random, trainable_params
 from fastcore.imports import IN_NOTEBOOK
-from safetensors.torch import load_file, save
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .run import BadSetting, PetsLearnError, evaluation_mode, read_json, write_atomically
+from .checkpoints import Checkpoint, only_user, remember
+from .run import BadSetting, PetsLearnError, evaluation_mode
 
 # %% ../nbs/workshop/05_training.ipynb #e08509d3
 def accuracy(
@@ -120,6 +124,9 @@ class EpochLines(Callback):
     def after_cancel_fit(self) -> None:
         if self.bar is not None: self.bar.close()
 
+    def state(self) -> dict[str, Any]: return {"seconds": time.perf_counter() - self.started}
+    def load_state(self, state: dict[str, Any]) -> None: self.started = time.perf_counter() - state["seconds"]
+
 # %% ../nbs/workshop/05_training.ipynb #7a9e1d80
 class EpochMeanLoss(Callback):
     "Makes the recorder's train_loss the mean over the epoch's items instead of a moving average."
@@ -164,12 +171,106 @@ def _callbacks(
     return chosen
 
 # %% ../nbs/workshop/05_training.ipynb #e04d9a6b
+def _checked_rate(learning_rate: Any, grouped: bool) -> float | slice:
+    "The rate in fastai's terms: a number, or a slice from the first group's to the last one's."
+    rate = slice(*learning_rate) if isinstance(learning_rate, tuple | list) and len(learning_rate) == 2 else learning_rate
+    spread = isinstance(rate, slice)
+    values = [rate.stop] if spread and rate.start is None else [rate.start, rate.stop] if spread else [rate]
+    if not all(isinstance(value, int | float) and 0 < value < float("inf") for value in values):
+        raise BadSetting(f"learning_rate is {learning_rate!r}; give learning_rate > 0, or a pair (low, high) of such numbers")
+    if spread and not grouped: raise BadSetting("a pair of learning rates needs groups=, which says what gets which")
+    return rate
+
+# %% ../nbs/workshop/05_training.ipynb #19944c25
+def _checked_groups(model: nn.Module, groups: Callable, freeze_to: int) -> None:
+    "Every parameter belongs to one group, no group is empty, and one is left to train."
+    lists = [list(group) for group in groups(model)]
+    members = [id(p) for group in lists for p in group]
+    if sorted(members) != sorted(id(p) for p in model.parameters()) or not all(lists):
+        raise BadSetting(f"groups gives {len(members)} parameters in {len(lists)} lists; put each of the model's "
+                         f"{sum(1 for _ in model.parameters())} into exactly one list, and leave no list empty")
+    if not -len(lists) <= freeze_to < len(lists):
+        raise BadSetting(f"freeze_to is {freeze_to}; with {len(lists)} groups give {-len(lists)} to {len(lists) - 1}")
+
+# %% ../nbs/workshop/05_training.ipynb #dfa3db77
+class MixedPrecisionCallback(MixedPrecision):
+    "fastai's `MixedPrecision` on any device: `bf16`, or `fp16` with scaled gradients on CUDA."
+    inside = False
+
+    def before_fit(self) -> None:
+        with warnings.catch_warnings():  # fastai makes a mode for CUDA, which is replaced at once
+            warnings.filterwarnings("ignore", message="CUDA is not available")
+            super().before_fit()
+        kind = torch.bfloat16 if self.amp_mode == AMPMode.BF16 else torch.float16
+        self.autocast: Any = torch.autocast(_place(self.dls).type, dtype=kind)
+
+    def before_batch(self) -> None:
+        super().before_batch()
+        self.inside = True
+
+    def after_loss(self) -> None:
+        super().after_loss()
+        self.inside = False
+
+    def leave(self) -> None:
+        "End the mode if an error has come between its beginning and its end."
+        if self.inside: self.after_loss()
+
+# %% ../nbs/workshop/05_training.ipynb #6e54d18a
+def _place(dls: DataLoaders) -> torch.device: return torch.device(getattr(dls, "device", None) or default_device())
+
+# %% ../nbs/workshop/05_training.ipynb #11cc7415
+def precision(
+    mixed: bool | None,   # True, False, or None: on CUDA only
+    device: torch.device, # Where the training runs
+) -> str | None:
+    "None for plain 32-bit training, else `bf16` where the device computes with bfloat16 itself, else `fp16`."
+    if mixed is False or (mixed is None and device.type != "cuda"): return None
+    if device.type != "cuda": return "bf16"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+# %% ../nbs/workshop/05_training.ipynb #46bb076e
+def _learner(
+    model: nn.Module, dls: DataLoaders, loss: Callable, optimizer: str, weight_decay: float, groups: Callable | None,
+    **options: Any,
+) -> Learner:
+    if optimizer not in OPTIMIZERS: raise BadSetting(f"optimizer is {optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
+    splitter = trainable_params if groups is None else lambda model: [list(group) for group in groups(model)]
+    return Learner(dls, model, loss_func=loss, opt_func=partial(OptimWrapper, opt=OPTIMIZERS[optimizer]), wd=weight_decay,
+                   splitter=splitter, **options)
+
+# %% ../nbs/workshop/05_training.ipynb #23ebf951
+@contextmanager
+def _frozen(learner: Learner, groups: Callable | None, freeze_to: int) -> Iterator[None]:
+    "Train the groups from `freeze_to` on inside a `with` block."
+    before = [(parameter, parameter.requires_grad) for parameter in learner.model.parameters()]
+    if groups is not None: learner.freeze_to(freeze_to)
+    try: yield
+    finally:
+        for parameter, trained in before: parameter.requires_grad = trained
+
+# %% ../nbs/workshop/05_training.ipynb #58b44bf7
+@contextmanager
+def _undone_by_errors(learner: Learner, checkpoint: Any) -> Iterator[None]:
+    "Clean up after an error; with checkpoints, the error leaves everything as it was before the training."
+    put_back = remember(learner.model, learner.dls) if checkpoint is not None else None
+    with only_user(checkpoint) if checkpoint is not None else nullcontext():
+        try: yield
+        except BaseException as error:
+            for callback in learner.cbs:
+                if isinstance(callback, MixedPrecisionCallback): callback.leave()
+            if put_back is not None: put_back()
+            if isinstance(error, PetsLearnError):  # fastai puts the name of the callback in front
+                error.args = (str(error).split("event `", 1)[-1].split("`:\n\t", 1)[-1],)
+            raise
+
+# %% ../nbs/workshop/05_training.ipynb #4697664c
 def fit(
     model: nn.Module,                   # Takes a batch of inputs, returns logits
     dls: DataLoaders,                   # fastai DataLoaders with a train and a valid part
     loss: Callable,                     # (logits, labels) -> scalar Tensor
     epochs: int,                        # Passes over the training part, at least 1
-    learning_rate: float = 1e-3,        # Step size of the optimizer, > 0
+    learning_rate: float | tuple[float, float] | slice = 1e-3, # Step size, > 0; a pair (low, high) is spread over `groups`
     optimizer: str = "adam",            # A key of `OPTIMIZERS`
     measures: Sequence[Callable] = (),  # Such as `accuracy`; their names become columns of the history
     weight_decay: float = 0.0,          # L2 penalty, >= 0
@@ -180,28 +281,53 @@ def fit(
     keep_best: bool = False,            # Put back the weights of the best epoch at the end
     monitor: str = "valid_loss",        # The column that plateau, patience and keep_best watch
     callbacks: Sequence[Callback] = (), # Further fastai callbacks
+    groups: Callable | None = None,     # model -> lists of parameters, the layers next to the input first
+    freeze_to: int = 0,                 # Train only the groups from this one on; -1: the last one
+    train_batch_norm: bool = True,      # Batch normalization in frozen groups goes on learning
+    mixed_precision: bool | None = None, # 16-bit numbers in the forward pass; None: on CUDA only
+    checkpoint: str | os.PathLike[str] | None = None, # Folder of this training's checkpoints; goes on from the newest
+    checkpoint_every: int = 1,          # Epochs between checkpoints
 ) -> Training:
     """Train `model` and return a `Training`; bars or lines are shown by where the output goes.
 
-    Raises `BadSetting` for settings that cannot work and `PetsLearnError` when the loss stops being a number.
+    With `checkpoint`, a training that was interrupted goes on, and one that is finished is returned at once.
+    Raises `BadSetting` for settings that cannot work and `PetsLearnError` when the loss stops being a number, and when the
+    folder holds another training or cannot be used.
     """
-    if not isinstance(epochs, Integral) or epochs < 1 or learning_rate <= 0 or not 0 < factor < 1:
-        raise BadSetting(f"epochs={epochs}, learning_rate={learning_rate}, factor={factor}; "
-                         "give whole epochs >= 1, learning_rate > 0 and factor between 0 and 1")
-    if optimizer not in OPTIMIZERS: raise BadSetting(f"optimizer is {optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
+    if not isinstance(epochs, Integral) or epochs < 1 or not 0 < factor < 1:
+        raise BadSetting(f"epochs={epochs}, factor={factor}; give whole epochs >= 1 and factor between 0 and 1")
+    rate, mode = _checked_rate(learning_rate, groups is not None), precision(mixed_precision, _place(dls))
+    if groups is not None: _checked_groups(model, groups, freeze_to)
+    elif freeze_to: raise BadSetting(f"freeze_to is {freeze_to}; give groups= as well, which says what is frozen")
     columns = ["train_loss", "valid_loss", *(f"{part}_{m.__name__}" for part in ("train", "valid") for m in measures)]
     if monitor not in columns: raise BadSetting(f"monitor is {monitor!r}; choose from {', '.join(columns)}")
-    learner = Learner(dls, model, loss_func=loss, metrics=list(measures), wd=weight_decay,
-                      cbs=[EpochMeanLoss(), StopAtNaN(), *_callbacks(monitor, plateau, factor, patience, keep_best), *callbacks],
-                      opt_func=partial(OptimWrapper, opt=OPTIMIZERS[optimizer]))
+    chosen = [EpochMeanLoss(), StopAtNaN(), *_callbacks(monitor, plateau, factor, patience, keep_best), *callbacks]
+    if mode: chosen.append(MixedPrecisionCallback(mode))
+    if groups is not None and not train_batch_norm: chosen.append(BnFreeze())
+    if checkpoint is not None:
+        chosen.append(Checkpoint(checkpoint, checkpoint_every, {
+            "optimizer's name": optimizer, "learning_rate": rate, "weight_decay": weight_decay, "one_cycle": one_cycle,
+            "plateau": plateau, "factor": factor, "patience": patience, "keep_best": keep_best, "monitor": monitor,
+            "freeze_to": freeze_to, "train_batch_norm": train_batch_norm, "mixed_precision": mode,
+            "callbacks": [_callback_settings(callback) for callback in callbacks]}))
+    learner = _learner(model, dls, loss, optimizer, weight_decay, groups, metrics=list(measures), train_bn=train_batch_norm,
+                       cbs=chosen)
     learner.recorder.train_metrics = True
     started = time.perf_counter()
     moms = (0.0, 0.0, 0.0) if optimizer == "rmsprop" else None  # one-cycle would give RMSprop a momentum it does not have here
     train = partial(learner.fit_one_cycle, moms=moms) if one_cycle else learner.fit
-    _run(learner, partial(train, epochs, learning_rate))
+    with _undone_by_errors(learner, checkpoint), _frozen(learner, groups, freeze_to): _run(learner, partial(train, epochs, rate))
     history = history_table(learner)
     best = next((cb.best_epoch for cb in learner.cbs if isinstance(cb, KeepBest)), len(history) - 1)
-    return Training(model, history, best, time.perf_counter() - started, learner)
+    earlier = next((cb.earlier for cb in learner.cbs if isinstance(cb, Checkpoint)), 0.0)
+    return Training(model, history, best, earlier + time.perf_counter() - started, learner)
+
+# %% ../nbs/workshop/05_training.ipynb #ca2a18f2
+def _callback_settings(callback: Callback) -> list[Any]:
+    "The class and the arguments of a callback, as far as it keeps them under their names."
+    names = inspect.signature(type(callback).__init__).parameters
+    return [type(callback).__qualname__, {name: v for name, v in vars(callback).items()
+                                          if name in names and (v is None or isinstance(v, bool | int | float | str))}]
 
 # %% ../nbs/workshop/05_training.ipynb #4f599237
 def _run(learner: Learner, train: Callable) -> None:
@@ -211,6 +337,61 @@ def _run(learner: Learner, train: Callable) -> None:
         return
     if any(isinstance(cb, ProgressCallback) for cb in learner.cbs): learner.remove_cb(ProgressCallback)
     with learner.no_logging(): train(cbs=EpochLines(bar=sys.stderr.isatty()))
+
+# %% ../nbs/workshop/05_training.ipynb #67ba6c17
+@dataclass
+class LearningRates:
+    "What a range test found."
+    suggestion: float   # A rate in the middle of the longest descent (fastai's "valley")
+    table: pd.DataFrame # One row per batch: rate and loss, a moving average
+
+# %% ../nbs/workshop/05_training.ipynb #c13489e8
+class _RateFinder(LRFinder):
+    "fastai's range test, without the files in which it keeps the network meanwhile."
+    def before_fit(self) -> None:
+        ParamScheduler.before_fit(self)
+        self.best_loss: float = float("inf")
+
+    def after_batch(self) -> None:
+        super().after_batch()
+        if not torch.isfinite(self.loss): raise CancelFitException
+
+    def after_fit(self) -> None: ParamScheduler.after_fit(self)
+
+# %% ../nbs/workshop/05_training.ipynb #e1e923dd
+def find_learning_rate(
+    model: nn.Module,         # The network; it is as before afterwards
+    dls: DataLoaders,         # As for `fit`; only the train part is used
+    loss: Callable,           # (logits, labels) -> scalar Tensor
+    optimizer: str = "adam",  # A key of `OPTIMIZERS`
+    lowest: float = 1e-7,     # Rate of the first batch, > 0
+    highest: float = 10.0,    # Rate of the last batch, > lowest
+    steps: int = 100,         # Batches, at least 20
+    weight_decay: float = 0.0, # L2 penalty, >= 0
+    groups: Callable | None = None, # As for `fit`
+    freeze_to: int = 0,       # As for `fit`
+) -> LearningRates:
+    """Train with a rising rate until the loss explodes, and suggest a rate; everything is put back, also after an error.
+
+    Raises `BadSetting` for a range or steps that cannot work, and `PetsLearnError` when the loss explodes at once.
+    """
+    if not 0 < lowest < highest < float("inf") or steps < 20:
+        raise BadSetting(f"lowest={lowest}, highest={highest}, steps={steps}; give 0 < lowest < highest and at least 20 steps")
+    if groups is not None: _checked_groups(model, groups, freeze_to)
+    learner, put_back = _learner(model, dls, loss, optimizer, weight_decay, groups), remember(model, dls)
+    finder = _RateFinder(start_lr=lowest, end_lr=highest, num_it=steps)
+    try:
+        with _frozen(learner, groups, freeze_to), learner.no_bar(), learner.no_logging():
+            learner.fit(steps // len(dls.train) + 1, cbs=finder)
+    finally: put_back()
+    return _suggest(learner.recorder.lrs, [float(value) for value in learner.recorder.losses], steps)
+
+# %% ../nbs/workshop/05_training.ipynb #58136f80
+def _suggest(rates: list[float], losses: list[float], steps: int) -> LearningRates:
+    table = pd.DataFrame({"rate": np.array(rates, dtype=float), "loss": losses})[np.isfinite(losses)].reset_index(drop=True)
+    used = table.iloc[steps // 10:-5]  # the first ones are still averages of little, the last ones are the explosion
+    if len(used) < 5: raise PetsLearnError(f"the loss exploded after {len(table)} of {steps} batches; choose a lower `lowest`")
+    return LearningRates(valley(list(used.rate), list(used.loss), steps)[0], table)
 
 # %% ../nbs/workshop/05_training.ipynb #fbb06adc
 @dataclass
@@ -288,49 +469,12 @@ class Watch(Callback):
     def after_epoch(self) -> None:
         with no_random(): self.judgments.append(judge(*predict(self.model, self.batches)))  # loaders draw random numbers too
 
+    def state(self) -> dict[str, Any]: return {"judgments": [asdict(judgment) for judgment in self.judgments]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.judgments = [Judgment(**judgment) for judgment in state["judgments"]]
+
     def history(self) -> pd.DataFrame:
         "One row per epoch: accuracy, balanced_accuracy and loss on the watched part."
         rows = [(j.accuracy, j.balanced_accuracy, j.loss) for j in self.judgments]
         return pd.DataFrame(rows, columns=["accuracy", "balanced_accuracy", "loss"]).rename_axis("epoch")
-
-# %% ../nbs/workshop/05_training.ipynb #278651d5
-def save_model(
-    model: nn.Module,               # The network whose weights are saved
-    folder: str | os.PathLike[str], # Made if need be; gets model.safetensors and model.json
-    facts: dict[str, Any],          # Whatever a user must know, JSON-compatible: classes, input size, figures, data, license
-) -> Path:
-    """Write weights and facts, each atomically, and return the folder.
-
-    The facts get the weights' SHA-256, so that old facts beside new weights are noticed. Raises `PetsLearnError` when they
-    cannot be written and TypeError, before anything is written, when the facts are not JSON-compatible.
-    """
-    folder = Path(folder)
-    weights = save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
-    text = json.dumps(facts | {"weights_sha256": hashlib.sha256(weights).hexdigest()}, indent=1, ensure_ascii=False)
-    with write_atomically(folder/"model.safetensors") as file: file.write(weights)
-    with write_atomically(folder/"model.json", "w") as file: file.write(text + "\n")
-    return folder
-
-# %% ../nbs/workshop/05_training.ipynb #a595bd84
-def model_facts(
-    folder: str | os.PathLike[str], # What `save_model` wrote
-) -> dict[str, Any] | None:
-    "The facts of a saved model, or None unless both files are whole and belong together."
-    facts = read_json(Path(folder)/"model.json")
-    try: weights = (Path(folder)/"model.safetensors").read_bytes()
-    except OSError: return None
-    return facts if facts and facts.get("weights_sha256") == hashlib.sha256(weights).hexdigest() else None
-
-# %% ../nbs/workshop/05_training.ipynb #adf97800
-def load_model(
-    model: nn.Module,               # A network of the same architecture; its weights are replaced
-    folder: str | os.PathLike[str], # What `save_model` wrote
-) -> dict[str, Any]:
-    "Load the weights into `model` and return the facts. Raises `PetsLearnError` when files are missing, damaged or do not fit."
-    facts = model_facts(folder)
-    if facts is None:
-        raise PetsLearnError(f"the model in {Path(folder).name} is missing or damaged; save it again or restore a copy")
-    try: model.load_state_dict(load_file(Path(folder)/"model.safetensors"), strict=True)
-    except RuntimeError as error:
-        raise PetsLearnError(f"the weights in {Path(folder).name} belong to another network: {error}") from error
-    return facts

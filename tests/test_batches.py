@@ -369,7 +369,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 def test_bad_photos_are_listed_and_skipped(photos: list[Path], place: Path, tmp_path: Path) -> None:
     bad = {"text.jpg": b"Dear cat,", "empty.jpg": b"", "half.jpg": photos[0].read_bytes()[:300],
            "bomb.jpg": png_that_claims(20_000, 20_000), "mat.mat": b"MATLAB 5.0 MAT-file"}
-    for name, data in bad.items(): (tmp_path/name).write_bytes(data)
+    for name, content in bad.items(): (tmp_path/name).write_bytes(content)
     others = [tmp_path/name for name in [*bad, "absent.jpg"]]
     mixed = [others[0], *photos[:3], *others[1:], tmp_path, *photos[3:]]
     cache = photo_cache(mixed, 8, folder=place)
@@ -721,6 +721,44 @@ def test_copy_for_predictions_is_plain() -> None:
     assert [n for x, _ in plain for n in numbers(x)] == list(range(10)) and plain.vocab == loader.vocab
     assert loader.new(batch_size=2).augmentation is COURSE
     assert loader.augmentation is COURSE and loader.drop_last
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 13), st.integers(1, 6), st.integers(1, 6), st.booleans(), st.booleans())
+def test_parts_of_all_processes_make_the_batch(count: int, size: int, processes: int, shuffle: bool, weighted: bool) -> None:
+    "Bit by bit, for parts of any size, empty ones included."
+    def make() -> BatchLoader:
+        return BatchLoader(PARTS[:count], np.arange(count), batch_size=size, shuffle=shuffle, augmentation=COURSE, seed=1,
+                           weights=np.ones(count) if weighted else None)
+    if processes > size:
+        with pytest.raises(BadSetting, match="start fewer"): make().shard(0, processes)
+        return
+    whole, parts = make(), [make().shard(rank, processes) for rank in range(processes)]
+    for epoch in range(2):
+        for i, ((x, y), *shares) in enumerate(zip(whole, *parts, strict=True)):
+            assert torch.equal(torch.cat([part for part, _ in shares]), x)
+            assert torch.equal(torch.cat([part for _, part in shares]), y)
+            lengths = [len(part) for part, _ in shares]
+            assert lengths == sorted(lengths, reverse=True) and lengths[0] - lengths[-1] <= 1
+            assert sum(lengths) == whole.batch_length(i) == parts[0].batch_length(i)
+        assert {part.epoch for part in parts} == {epoch + 1}
+
+
+PARTS = np.random.default_rng(0).integers(0, 256, (13, 3, 6, 5), dtype=np.uint8)
+
+
+def test_part_reads_only_its_own_photos() -> None:
+    class Counted(np.ndarray):
+        def __getitem__(self, rows: object) -> np.ndarray:
+            if isinstance(rows, np.ndarray): asked.extend(rows.tolist())
+            return np.asarray(self)[rows]  # type: ignore[index]
+    asked: list[int] = []
+    loader = BatchLoader(numbered(9).view(Counted), np.arange(9), batch_size=4, augmentation=COURSE).shard(1, 2)
+    assert [y.tolist() for _, y in loader] == [[2, 3], [6, 7], []] and asked == [2, 3, 6, 7]
+    assert [len(y) for _, y in loader.new(shuffle=False)] == [4, 4, 1]  # a copy is whole again
+    assert [len(y) for _, y in loader.shard()] == [4, 4, 1]
+    for rank, processes in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(BadSetting, match="count from 0"): loader.shard(rank, processes)
 
 
 # ---- inside fastai

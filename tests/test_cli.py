@@ -1,149 +1,338 @@
-"""The command line as a person meets it: in a process of its own, with exit codes and clear sentences."""
+"""The command line as a person meets it: exit codes, clear sentences, nothing lost, nothing done twice."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pets_learn import cli
-from pets_learn.run import figure
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PETS_LEARN_HOME"} | {"PETS_LEARN_SCALE": "smoke"}
+PROGRAM = [sys.executable, "-c", "import sys; from pets_learn.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """Smoke scale with a cache folder of its own, shared by the tests of this file."""
-    return ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+def cache(tmp_path_factory) -> Path:
+    """A cache folder of its own, shared by the tests of this file."""
+    return tmp_path_factory.mktemp("cache")
 
 
-def pets_learn(words: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "import sys; from pets_learn.cli import main; sys.exit(main())", *words.split()]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+@pytest.fixture
+def place(tmp_path, cache, monkeypatch) -> Path:
+    """An empty working folder at smoke scale."""
+    monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.delenv("PETS_LEARN_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def report(done: subprocess.CompletedProcess) -> str:
-    """The report at the end of what was printed."""
-    return done.stdout[done.stdout.index("Cat or dog?") :]
+def draw(folder: Path, color: tuple[int, int, int], count: int, seed: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    for i in range(count):
+        noisy = np.clip(np.array(color) + random.integers(-40, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).resize((64, 48)).save(folder / f"{seed}-{i}.jpg")
 
 
-def test_course_trains_once(environment, tmp_path):
-    first = pets_learn("course", environment, tmp_path)
-    assert first.returncode == 0, first.stderr
-    for words in ("GENERATED STAND-INS", "accuracy", "95 % interval", "called cat", "one photo", "model", "models/species"):
-        assert words in first.stdout
-    assert "epoch   1/1" in first.stdout and "\r" not in first.stdout
-    stamp = (tmp_path / "models" / "species" / "model.safetensors").stat().st_mtime_ns
-    second = pets_learn("course", environment, tmp_path)
-    assert "Training" not in second.stdout and report(second) == report(first)
-    assert (tmp_path / "models" / "species" / "model.safetensors").stat().st_mtime_ns == stamp
-    other = pets_learn("course --seed 1", environment, tmp_path)
-    assert "Training" in other.stdout, "another seed is another model"
+@pytest.fixture
+def colors(place) -> Path:
+    draw(place / "colors" / "blue", (40, 60, 200), 10)
+    draw(place / "colors" / "red", (210, 40, 50), 10)
+    return place / "colors"
 
 
-def test_json_is_json_and_nothing_else(environment, tmp_path):
-    done = pets_learn("course --json", environment, tmp_path)
-    facts = json.loads(done.stdout)
-    assert facts["generated"] is True and facts["classes"] == ["cat", "dog"] and 0 <= facts["accuracy"] <= 1
-    assert "epoch" in done.stderr
-    saved = json.loads((tmp_path / "models" / "species" / "model.json").read_text())
-    assert saved == facts
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cache) -> Path:
+    """A model of two colors, trained once: the folder `model` and the photos in `colors`."""
+    folder = tmp_path_factory.mktemp("trained")
+    draw(folder / "colors" / "blue", (40, 60, 200), 10)
+    draw(folder / "colors" / "red", (210, 40, 50), 10)
+    environment = os.environ | {"PETS_LEARN_SCALE": "smoke", "XDG_CACHE_HOME": str(cache)}
+    command = [*PROGRAM, "train", "colors", "--model", "model", "--epochs", "2"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epoch   2/2" in done.stdout and "\r" not in done.stdout + done.stderr, "no progress bars outside a terminal"
+    return folder
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    try:
+        code = cli.main([*map(str, words)])
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out, captured.err
+
+
+def test_course_trains_once(place, capsys):
+    code, out, _ = run(capsys, "course")
+    assert code == 0 and "SMALLER NETWORK" in out
+    for words in ("GENERATED STAND-INS", "37 classes", "95 % interval", "balanced", "one photo", "models/breeds"):
+        assert words in out
+    weights = place / "models" / "breeds" / "model.safetensors"
+    stamp = weights.stat().st_mtime_ns
+    _, again, _ = run(capsys, "course")
+    assert "Training" not in again and again.strip() == out[out.index("A classifier of breeds") :].strip()
+    code, text, _ = run(capsys, "course", "--json")
+    facts = json.loads(text)
+    assert len(facts["classes"]) == 37 and facts["provenance"]["generated stand-ins"] is True
+    assert weights.stat().st_mtime_ns == stamp
+    assert not list((place / "models").glob(".*")), "no checkpoint is left"
+
+
+def test_species_come_from_breeds(place, capsys):
+    code, out, _ = run(capsys, "train", "species", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["classes"] == ["cat", "dog"] and facts["arguments"]["classes"] == 37
+    photo = place / "cat.png"
+    Image.new("RGB", (50, 40), "orange").save(photo)
+    code, out, _ = run(capsys, "predict", photo, "--json")
+    (entry,) = json.loads(out)
+    assert code == 0 and {answer["class"] for answer in entry["answers"]} == {"cat", "dog"}
+    assert abs(sum(answer["probability"] for answer in entry["answers"]) - 1) < 1e-4
+    code, out, _ = run(capsys, "evaluate", "models/species", "--json")
+    judged = json.loads(out)
+    assert code == 0 and judged["left_out"] == 0 and len(judged["confusion"]) == 2
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("train flowrs", "breeds, species, or a folder"),
+        ("train colors/red", "it has none"),
+        ("train colors --epochs 0", "at least 1 epoch"),
+        ("evaluate nothing", "nothing"),
+        ("predict photo.jpg", "pets-learn train breeds"),
+        ("export nothing", "nothing"),
         ("reproduce pets/nothing", "no chapter 'pets/nothing'"),
         ("reproduce pets/dataset", "declares no experiment"),
         ("reproduce pets/cnn --seeds 0", "at least one"),
+        ("reproduce pets/cnn --only other", "no experiment 'other'"),
     ],
 )
-def test_wrong_arguments_get_a_sentence_and_exit_code_2(environment, tmp_path, words, message):
-    done = pets_learn(words, environment, tmp_path)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+def test_wrong_arguments_get_a_sentence_and_exit_code_2(place, colors, capsys, words, message):
+    code, out, err = run(capsys, *words.split())
+    assert code == 2 and message in err and not out.startswith("{")
+    assert not (place / "models").exists() or not list((place / "models").rglob("*.safetensors"))
 
 
-def test_wrong_scale_is_explained(environment, tmp_path):
-    done = pets_learn("course", environment | {"PETS_LEARN_SCALE": "huge"}, tmp_path)
-    assert done.returncode == 2 and "smoke, laptop, gpu" in done.stderr and "Traceback" not in done.stderr
+WRONG_USAGE = ["", "fly", "train", "train breeds --epochs -1", "predict", "data cats", "train breeds --seed x"]
 
 
-def test_models_folder_that_is_a_file(environment, tmp_path):
-    (tmp_path / "models").write_text("")
-    done = pets_learn("course", environment, tmp_path)
-    assert done.returncode == 2 and "was not written" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize("words", WRONG_USAGE)
+def test_wrong_usage_is_explained_by_argparse(place, capsys, words):
+    code, _, err = run(capsys, *words.split())
+    assert code == 2 and "usage: pets-learn" in err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a signal")
-def test_ctrl_c_leaves_nothing_half_written(environment, tmp_path):
-    code = "import sys; from pets_learn.cli import main; sys.exit(main(['course']))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert any(line.startswith("Training on") for line in process.stdout), "the training has begun"
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+def test_classes_that_cannot_work(place, capsys):
+    draw(place / "one" / "red", (200, 0, 0), 6)
+    assert "only one, red" in run(capsys, "train", "one")[2]
+    (place / "one" / "blue").mkdir()
+    assert "blue has no files" in run(capsys, "train", "one")[2]
+    (place / "one" / "blue" / "letter.jpg").write_text("Dear cat,")
+    code, _, err = run(capsys, "train", "one")
+    assert code == 2 and "blue has 0 photos" in err and "letter.jpg" in err
+    draw(place / "one" / "blue", (0, 0, 200), 4)
+    assert "blue has 4 photos" in run(capsys, "train", "one")[2]
+    assert not (place / "models").exists()
+
+
+def test_wrong_scale_is_explained(place, capsys, monkeypatch):
+    monkeypatch.setenv("PETS_LEARN_SCALE", "huge")
+    code, _, err = run(capsys, "course")
+    assert code == 2 and "smoke, laptop, gpu" in err
+
+
+def test_models_folder_that_is_a_file(place, colors, capsys):
+    (place / "models").write_text("")
+    code, _, err = run(capsys, "train", "colors", "--epochs", 1)
+    assert code == 2 and "pets-learn: " in err
+    assert (place / "models").read_text() == ""
+
+
+def test_unreadable_photo_is_named_and_the_others_are_trained_on(place, colors, capsys):
+    (colors / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    code, out, err = run(capsys, "train", "colors", "--epochs", 1, "--json")
+    assert code == 0 and "broken.jpg" in err
+    assert json.loads(out)["extra"]["skipped"] == 1
+
+
+def test_answers_and_exit_codes_of_predict(trained, capsys):
+    photo, absent = trained / "colors" / "red" / "0-0.jpg", trained / "absent.jpg"
+    code, out, err = run(capsys, "predict", photo, absent, "--model", trained / "model", "--top", 1)
+    assert code == 1 and out.count("\n") == 1 and "0-0.jpg: " in out and "absent.jpg" in err
+    code, out, err = run(capsys, "predict", photo, absent, "--model", trained / "model", "--json")
+    good, bad = json.loads(out)
+    assert code == 1 and len(good["answers"]) == 2 and "no such file" in bad["error"]
+    code, _, err = run(capsys, "predict", photo, "--model", trained / "model", "--top", 0)
+    assert code == 2 and "at least 1" in err
+
+
+def test_predict_imports_no_torch(trained):
+    code = (
+        "import sys; from pets_learn.cli import main\n"
+        f"code = main(['predict', {str(trained / 'colors' / 'red' / '0-0.jpg')!r}, '--model', {str(trained / 'model')!r}])\n"
+        "slow = {'torch', 'fastai', 'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "print(sorted(slow)); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_evaluate_leaves_out_what_was_trained_on(trained, place, capsys):
+    model = trained / "model"
+    copied = shutil.copytree(trained / "colors", place / "copied")
+    for path in list(copied.rglob("*.jpg")):
+        path.rename(path.with_name("renamed-" + path.name))
+    code, out, _ = run(capsys, "evaluate", model, copied, "--json")
+    known = json.loads(out)
+    assert code == 0 and known["left_out"] == 16 and known["photos"] == 4, "60 % to train, 20 % to decide, 20 % to test, of 20"
+    draw(copied / "red", (210, 40, 50), 5, seed=9)
+    assert json.loads(run(capsys, "evaluate", model, copied, "--json")[1])["photos"] == 9
+    seen = set(json.loads((model / "model.json").read_text())["extra"]["seen"])
+    for path in list(copied.rglob("*.jpg")):
+        if cli.content_marks([path])[0] not in seen:
+            path.unlink()
+    code, _, err = run(capsys, "evaluate", model, copied)
+    assert code == 2 and "every one of these 16 photos" in err
+    (copied / "red").rename(copied / "crimson")
+    code, _, err = run(capsys, "evaluate", model, copied)
+    assert code == 2 and "no class 'crimson'" in err and "blue, red" in err
+
+
+def test_export(trained, place, capsys):
+    code, out, _ = run(capsys, "export", trained / "model", place / "colors.onnx", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["largest_difference"] < 1e-4 and facts["bytes"] == (place / "colors.onnx").stat().st_size
+    photo = trained / "colors" / "red" / "0-0.jpg"
+    folder = run(capsys, "predict", photo, "--model", trained / "model", "--json")[1]
+    assert run(capsys, "predict", photo, "--model", place / "colors.onnx", "--json")[1] == folder
+    code, _, err = run(capsys, "export", trained / "model", place / "colors.onnx" / "inside.onnx")
+    assert code == 2 and "was not written" in err
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.json"])
+def test_altered_model_is_refused(trained, place, capsys, name):
+    model = shutil.copytree(trained / "model", place / "model")
+    content = bytearray((model / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (model / name).write_bytes(content)
+    code, out, err = run(capsys, "predict", trained / "colors" / "red" / "0-0.jpg", "--model", model)
+    assert code == 2 and not out and name in err
+
+
+def test_altered_model_is_trained_again(trained, place, capsys):
+    shutil.copytree(trained / "colors", place / "colors")
+    model = shutil.copytree(trained / "model", place / "model")
+    words = ("train", "colors", "--model", "model", "--epochs", 2)
+    assert "Training" not in run(capsys, *words)[1]
+    whole = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[:-1])
+    code, out, _ = run(capsys, *words)
+    assert code == 0 and "Training" in out
+    assert (model / "model.safetensors").read_bytes() == whole, "the same photos, seed and epochs give the same weights"
+
+
+def test_new_photos_are_a_new_training(trained, place, capsys):
+    shutil.copytree(trained / "colors", place / "colors")
+    shutil.copytree(trained / "model", place / "model")
+    draw(place / "colors" / "red", (210, 40, 50), 2, seed=5)
+    code, out, _ = run(capsys, "train", "colors", "--model", "model", "--epochs", 1)
+    assert code == 0 and "Training colors on 22 photos" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_training_goes_on_and_ends_the_same(trained, place, capsys, sent):
+    shutil.copytree(trained / "colors", place / "colors")
+    words = ["train", "colors", "--epochs", "30", "--model", "model"]
+    with subprocess.Popen([*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert any(line.startswith("epoch   3/") for line in process.stdout), "the training has begun"
+        process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "stopped" in errors and "Traceback" not in errors
-    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.json"))
+    assert not list(place.rglob("model.json")) and not list(place.rglob("*.safetensors.*"))
+    if sent == signal.SIGINT:
+        assert process.returncode == 130 and "goes on" in errors and "Traceback" not in errors
+    code, out, _ = run(capsys, *words)
+    assert code == 0 and "checkpoint: going on after epoch" in out
+    resumed = (place / "model" / "model.safetensors").read_bytes()
+    code, out, _ = run(capsys, *words, "--fresh")
+    assert code == 0 and "checkpoint" not in out
+    assert (place / "model" / "model.safetensors").read_bytes() == resumed
 
 
-def test_damaged_model_is_trained_again(environment, tmp_path):
-    assert pets_learn("course", environment, tmp_path).returncode == 0
-    facts = tmp_path / "models" / "species" / "model.json"
-    for damage in ("{", "[]", facts.read_text().replace("weights_sha256", "weights")):
-        facts.write_text(damage)
-        again = pets_learn("course", environment, tmp_path)
-        assert again.returncode == 0 and "Training" in again.stdout, again.stderr
+def test_full_disk_leaves_the_old_model(trained, place, capsys, monkeypatch):
+    model = shutil.copytree(trained / "model", place / "model")
+    shutil.copytree(trained / "colors", place / "colors")
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = run(capsys, "train", "colors", "--model", "model", "--epochs", 1, "--seed", 1)
+    assert code == 2 and ("No space left" in err or "disk is full" in err)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
-def test_reproduce_mixes_no_recipes_and_no_data(tmp_path, monkeypatch):
-    from pets_learn.pets import cnn
-    from pets_learn.run import BadSetting, Scale
-
-    asked = []
-
-    def one(seed: int):
-        asked.append(seed)
-        return {"name": "x", "items": 50 if len(asked) > 3 else 7390, "complete": True}, {"accuracy": 0.5}
-
-    monkeypatch.setattr(cnn, "reproduce_one", one)
-    monkeypatch.setattr(cnn, "summarize", lambda runs: {"accuracy": figure([run["accuracy"] for run in runs])})
-    monkeypatch.setattr(cnn, "sizes", lambda: Scale(name="laptop", epochs=epochs))
+def test_data_says_what_is_missing(place, capsys, monkeypatch):
     monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
-    monkeypatch.setenv("PETS_LEARN_RESULTS", str(tmp_path / "results"))
-    epochs = 10
-    cli.reproduce("pets/cnn", 1, tmp_path / "runs")
-    epochs = 20
-    cli.reproduce("pets/cnn", 1, tmp_path / "runs")
-    assert asked == [0, 0], "another number of epochs is another experiment"
-    cli.reproduce("pets/cnn", 2, tmp_path / "runs")
-    with pytest.raises(BadSetting, match="different data"):
-        cli.reproduce("pets/cnn", 3, tmp_path / "runs")
+    monkeypatch.setenv("PETS_LEARN_HOME", str(place / "nothing"))
+    monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
+    code, out, _ = run(capsys, "data", "--json")
+    rows = json.loads(out)
+    assert code == 0 and [row["there"] for row in rows] == [False] * 4 and all("PETS_LEARN_HOME" in row["words"] for row in rows)
+    code, out, _ = run(capsys, "data", "mnist")
+    assert code == 1 and "MISSING" in out
 
 
-def test_reproduce_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    from pets_learn.pets import cnn
+def test_help_of_every_command_has_an_example(capsys):
+    for command in ("course", "train", "evaluate", "predict", "export", "reproduce", "data"):
+        code, out, _ = run(capsys, command, "--help")
+        assert code == 0 and f"example: pets-learn {command}" in out and "--json" in out
 
-    asked = []
 
-    def one(seed: int):
-        asked.append(seed)
-        if asked == [0, 1]:
-            raise KeyboardInterrupt
-        return {"name": "x", "items": 1, "complete": True}, {"accuracy": 0.5 + seed / 10}
+def test_reader_that_goes_away_is_no_error(trained):
+    photo = str(trained / "colors" / "red" / "0-0.jpg")
+    command = [*PROGRAM, "predict", *[photo] * 3000, "--model", str(trained / "model")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert "Traceback" not in errors and "BrokenPipe" not in errors
 
-    monkeypatch.setattr(cnn, "reproduce_one", one)
-    monkeypatch.setattr(cnn, "summarize", lambda runs: {"accuracy": figure([run["accuracy"] for run in runs])})
+
+@pytest.mark.real
+def test_three_classes_of_thirty_real_photos(real_pets, place, capsys, monkeypatch):
+    """The user's own folder: a useful model within three minutes, with an interval."""
+    if not list((real_pets.parent / "weights").glob("mobilenet_v2*.pth")):
+        pytest.skip("the ImageNet weights are not here")
+    monkeypatch.setenv("PETS_LEARN_HOME", str(real_pets.parent))
     monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
-    monkeypatch.setenv("PETS_LEARN_RESULTS", str(tmp_path / "results"))
-    with pytest.raises(KeyboardInterrupt):
-        cli.reproduce("pets/cnn", 3, tmp_path / "runs")
-    path = cli.reproduce("pets/cnn", 3, tmp_path / "runs")
-    assert asked == [0, 1, 1, 2], "seed 0 had a result and was not run again"
-    assert json.loads(path.read_text())["figures"]["accuracy"]["n"] == 3
+    for breed in ("Birman", "pug", "samoyed"):
+        (place / "mine" / breed).mkdir(parents=True)
+        for path in sorted((real_pets / "images").glob(f"{breed}_*.jpg"))[:30]:
+            shutil.copyfile(path, place / "mine" / breed / path.name)
+    started = time.perf_counter()
+    code, out, _ = run(capsys, "train", "mine", "--json")
+    seconds = time.perf_counter() - started
+    facts = json.loads(out)
+    figure = facts["figures"]["accuracy"]
+    assert code == 0 and facts["provenance"]["judged by"] == "5-fold cross-validation" and figure["count"] == 90
+    assert figure["value"] > 0.9 and figure["interval"][0] > 0.8 and figure["interval"][0] < figure["value"] < 1.0001
+    assert seconds < 180
+    other = sorted((real_pets / "images").glob("pug_*.jpg"))[40]
+    code, out, _ = run(capsys, "predict", other, "--model", "models/mine", "--top", 1)
+    assert code == 0 and "pug" in out.split(": ", 1)[1]

@@ -1,6 +1,5 @@
 """The learner behind `fit`: schedules reach the optimizer, the best weights come back, logs stay quiet, files are checked."""
 
-import json
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from pets_learn import training
+from pets_learn.batches import dataloaders
 from pets_learn.run import BadSetting, PetsLearnError, seed_everything
 
 pytestmark = pytest.mark.usefixtures("smoke")
@@ -134,37 +134,6 @@ def test_loss_that_explodes_ends_with_advice():
         training.fit(nn.Linear(4, 2), problem(), lambda z, y: z.square().sum() * 1e30, 2, learning_rate=1e9, optimizer="sgd")
 
 
-def test_saved_model_loads_in_a_fresh_process_bit_for_bit(tmp_path):
-    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    training.save_model(model, tmp_path / "m", {"classes": ["a", "b", "c"]})
-    code = f"""
-import torch; from torch import nn; from pets_learn.training import load_model
-m = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
-print(load_model(m, r"{tmp_path / "m"}")["classes"], m(torch.arange(8.).reshape(2, 4)).tolist())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"['a', 'b', 'c'] {model.eval()(torch.arange(8.0).reshape(2, 4)).tolist()}"
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage", "no facts", "bad facts", "other model"])
-def test_damaged_model_is_refused(tmp_path, damage):
-    training.save_model(nn.Linear(4, 2), tmp_path, {})
-    weights, facts = tmp_path / "model.safetensors", tmp_path / "model.json"
-    if damage == "cut":
-        weights.write_bytes(weights.read_bytes()[:-7])
-    if damage == "garbage":
-        weights.write_bytes(b"\x80\x04K\x01.")  # a pickle: must not be opened as one
-    if damage == "no facts":
-        facts.unlink()
-    if damage == "bad facts":
-        facts.write_text("{")
-    if damage == "other model":
-        facts.write_text(json.dumps({}))
-    model = nn.Linear(5, 2) if damage == "other model" else nn.Linear(4, 2)
-    with pytest.raises(PetsLearnError):
-        training.load_model(model, tmp_path)
-
-
 def test_rmsprop_takes_the_steps_of_keras():
     """Keras: v = 0.9 v + 0.1 g^2, w = w - rate g / (sqrt(v) + 1e-7), from v = 0."""
     weight = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
@@ -198,15 +167,257 @@ def test_predict_puts_every_layer_back():
     assert [layer.training for layer in model.modules()] == [True, True, False]
 
 
-def test_new_weights_beside_old_facts_are_noticed(tmp_path):
-    training.save_model(nn.Linear(4, 2), tmp_path / "old", {"seed": 0})
-    training.save_model(nn.Linear(4, 2), tmp_path / "new", {"seed": 1})
-    (tmp_path / "new" / "model.safetensors").replace(tmp_path / "old" / "model.safetensors")
-    assert training.model_facts(tmp_path / "old") is None and training.model_facts(tmp_path / "new") is None
-    with pytest.raises(PetsLearnError, match="missing or damaged"):
-        training.load_model(nn.Linear(4, 2), tmp_path / "old")
-
-
 def test_misspelled_monitor_is_refused():
     with pytest.raises(BadSetting, match="choose from train_loss, valid_loss"):
         train(keep_best=True, monitor="valid_los")
+
+
+def deep() -> nn.Sequential:
+    """Three groups of layers; the first two contain batch normalization."""
+    first, second = (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU()) for _ in range(2))
+    return nn.Sequential(first, second, nn.Linear(4, 2))
+
+
+def three_groups(model: nn.Module) -> list:
+    return [part.parameters() for part in model]
+
+
+def changed(model: nn.Module, **options) -> list[str]:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training.fit(model, problem(), nn.CrossEntropyLoss(), 1, 0.05, groups=three_groups, **options)
+    return [name for name, value in model.state_dict().items() if not torch.equal(before[name], value)]
+
+
+def test_frozen_groups_stay_but_their_batch_norm_learns_unless_told_otherwise():
+    tail, statistics = {"2.weight", "2.bias"}, {"running_mean", "running_var", "num_batches_tracked"}
+    assert set(changed(deep(), freeze_to=-1, train_batch_norm=False)) == tail
+    norms = {f"{i}.1.{name}" for i in (0, 1) for name in statistics | {"weight", "bias"}}
+    assert set(changed(deep(), freeze_to=2)) == tail | norms
+    assert set(changed(deep(), freeze_to=1, train_batch_norm=False)) == tail | {n for n in deep().state_dict() if n[0] == "1"}
+    assert set(changed(deep())) == set(deep().state_dict())
+
+
+def test_frozen_for_one_call_only():
+    model = deep()
+    training.fit(model, problem(), nn.CrossEntropyLoss(), 1, groups=three_groups, freeze_to=-1)
+    assert all(p.requires_grad for p in model.parameters())
+    model[0].requires_grad_(False)
+    with pytest.raises(PetsLearnError):
+        training.fit(model, problem(), lambda z, y: z.sum() * float("nan"), 1, groups=three_groups)
+    assert [p.requires_grad for p in model.parameters()] == [False] * 4 + [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        ((1e-4, 1e-2), [1e-4, 1e-3, 1e-2]),
+        (slice(1e-4, 1e-2), [1e-4, 1e-3, 1e-2]),
+        (slice(None, 1e-2), [1e-3, 1e-3, 1e-2]),
+        (1e-2, [1e-2] * 3),
+    ],
+)
+def test_rates_are_spread_over_the_groups(rate, expected):
+    made = training.fit(deep(), problem(), nn.CrossEntropyLoss(), 1, rate, groups=three_groups)
+    assert [group["lr"] for group in made.learner.opt.param_groups] == pytest.approx(expected)
+
+
+def test_schedules_keep_the_ratio_of_the_groups():
+    seen = []
+
+    class Look(training.Callback):
+        order = 100
+
+        def before_step(self):
+            seen.append([group["lr"] for group in self.opt.param_groups])
+
+    options = {"groups": three_groups, "one_cycle": True, "callbacks": [Look()]}
+    training.fit(deep(), problem(), nn.CrossEntropyLoss(), 2, (1e-4, 1e-2), **options)
+    np.testing.assert_allclose(np.array(seen)[:, 2] / np.array(seen)[:, 0], 100, rtol=1e-6)
+    assert max(row[2] for row in seen) == pytest.approx(1e-2, rel=0.05)
+    flat = training.fit(
+        deep(), problem(), lambda z, y: z.sum() * 0 + 1, 3, (1e-4, 1e-2), groups=three_groups, plateau=1, factor=0.5
+    )
+    assert [g["lr"] for g in flat.learner.opt.param_groups] == pytest.approx([2.5e-5, 2.5e-4, 2.5e-3])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate": (1e-3, 1e-2)},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": "fast"},
+        {"learning_rate": (1e-3, 1e-2, 1e-1), "groups": three_groups},
+        {"learning_rate": slice(1e-3, None), "groups": three_groups},
+        {"learning_rate": (0, 1e-2), "groups": three_groups},
+        {"freeze_to": 1},
+        {"freeze_to": 3, "groups": three_groups},
+        {"freeze_to": -4, "groups": three_groups},
+        {"groups": lambda model: [model.parameters(), []]},
+        {"groups": lambda model: [model[0].parameters(), model.parameters()]},
+        {"groups": lambda model: [model[0].parameters()]},
+    ],
+)
+def test_groups_and_rates_that_cannot_work_are_refused(options):
+    model = deep()
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(BadSetting):
+        training.fit(model, problem(), nn.CrossEntropyLoss(), 1, **options)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_learning_rate_finder_leaves_no_trace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos = np.random.default_rng(0).integers(0, 255, (64, 3, 4, 4), dtype=np.uint8)
+    dls = dataloaders(photos, np.arange(64) % 2, range(48), range(48, 64), batch_size=8)
+    dls.train.epoch = 5
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    model[3].eval()
+    model[1].requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    found = training.find_learning_rate(model, dls, nn.CrossEntropyLoss(), steps=40)
+    assert torch.equal(torch.rand(1), expected) and dls.train.epoch == 5 and dls.valid.epoch == 0
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [layer.training for layer in model] == [True, True, True, False, True]
+    assert all(p.grad is None for p in model.parameters()) and not model[1].weight.requires_grad
+    assert list(tmp_path.iterdir()) == [] and 1e-7 < found.suggestion < 10 and len(found.table) <= 40
+
+
+def test_learning_rate_finder_puts_back_after_an_error():
+    model, dls, calls = nn.Linear(4, 2), problem(), []
+    before = model.weight.clone()
+
+    def broken(z, y):
+        calls.append(1)
+        if len(calls) > 10:
+            raise KeyboardInterrupt
+        return nn.functional.cross_entropy(z, y)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.find_learning_rate(model, dls, broken, lowest=0.1, highest=10)
+    assert torch.equal(model.weight, before) and len(calls) == 11
+
+
+def test_learning_rate_finder_agrees_with_fastai(tmp_path):
+    """The same rates and losses as fastai's own range test, which writes a file."""
+    seed_everything(0)
+    model = nn.Linear(4, 2)
+    data = TensorDataset(torch.randn(64, 4), torch.randint(0, 2, (64,)))
+    dls = DataLoaders.from_dsets(data, data, bs=64, num_workers=0, device=torch.device("cpu"))
+    ours = training.find_learning_rate(model, dls, nn.CrossEntropyLoss(), lowest=1e-4, highest=10)
+    adam = training.partial(training.OptimWrapper, opt=training.OPTIMIZERS["adam"])
+    learner = training.Learner(dls, model, nn.CrossEntropyLoss(), adam, wd=0.0, path=tmp_path)
+    with learner.no_bar(), learner.no_logging():
+        suggested = learner.lr_find(1e-4, 10, show_plot=False)
+    np.testing.assert_allclose(ours.table.rate, learner.recorder.lrs, rtol=1e-6)
+    np.testing.assert_allclose(ours.table.loss, [float(v) for v in learner.recorder.losses], rtol=1e-5)
+    assert ours.suggestion == pytest.approx(suggested.valley)
+
+
+@pytest.mark.parametrize("options", [{"lowest": 0}, {"lowest": 2, "highest": 1}, {"highest": float("inf")}, {"steps": 19}])
+def test_learning_rate_finder_refuses(options):
+    with pytest.raises(BadSetting, match="0 < lowest < highest"):
+        training.find_learning_rate(nn.Linear(4, 2), problem(), nn.CrossEntropyLoss(), **options)
+
+
+def test_precision_by_device(monkeypatch):
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    for native, expected in ((True, "bf16"), (False, "fp16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        assert [training.precision(mixed, cuda) for mixed in (None, True, False)] == [expected, expected, None]
+    assert [training.precision(mixed, cpu) for mixed in (None, True, False)] == [None, "bf16", None]
+
+
+def test_mixed_precision_computes_with_16_bits_and_keeps_32_bit_weights():
+    kinds = []
+
+    class Look(nn.Module):
+        def forward(self, x):
+            kinds.append(x.dtype)
+            return x
+
+    model = nn.Sequential(nn.Linear(4, 4), Look(), nn.Linear(4, 2))
+    made = training.fit(model, problem(), nn.CrossEntropyLoss(), 2, 0.05, mixed_precision=True)
+    assert set(kinds) == {torch.bfloat16} and made.model[0].weight.dtype == torch.float32
+    assert not torch.is_autocast_enabled("cpu")
+    kinds.clear()
+    training.fit(model, problem(), nn.CrossEntropyLoss(), 1, 0.05)
+    assert set(kinds) == {torch.float32}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PetsLearnError])
+def test_an_error_in_the_forward_pass_ends_the_16_bit_mode(error):
+    """Left on, it would keep its copies of old weights and train with them."""
+
+    class Broken(nn.Linear):
+        def forward(self, x):
+            if self.training and error is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    loss = (lambda z, y: z.sum() * float("nan")) if error is PetsLearnError else nn.CrossEntropyLoss()
+    with pytest.raises(error):
+        training.fit(Broken(4, 2), problem(), loss, 1, mixed_precision=True)
+    assert not torch.is_autocast_enabled("cpu") and torch.autocast_increment_nesting() == 1
+    torch.autocast_decrement_nesting()
+
+
+def test_float16_scales_the_loss_and_the_scale_is_in_the_checkpoint(tmp_path, monkeypatch):
+    """A GPU is not needed for the bookkeeping: the scaler is switched on by hand and the mode computes on the CPU."""
+    monkeypatch.setattr(training, "precision", lambda mixed, device: "fp16")
+
+    class Scaler:
+        def __init__(self, device, enabled):
+            assert enabled
+            self.value = 8.0
+
+        def scale(self, loss):
+            return loss * self.value
+
+        def step(self, optimizer):
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad /= self.value
+            optimizer.step()
+
+        def update(self):
+            self.value += 1
+
+        def get_scale(self):
+            return self.value
+
+        def state_dict(self):
+            return {"scale": self.value}
+
+        def load_state_dict(self, state):
+            self.value = state["scale"]
+
+    monkeypatch.setattr("fastai.callback.fp16.GradScaler", Scaler)
+    scales = []
+
+    class Look(training.Callback):
+        def after_step(self):
+            scales.append(self.learn.scaler.value)
+
+    train(epochs=2, mixed_precision=True, checkpoint=tmp_path, callbacks=[Look()])
+    train(epochs=3, mixed_precision=True, checkpoint=tmp_path, callbacks=[Look()])
+    assert scales == [8.0 + i for i in range(18)], "the second call goes on with the scale of the first"
+
+
+def test_errors_in_callbacks_are_told_without_fastais_prefix():
+    with pytest.raises(PetsLearnError, match=r"^the loss became nan in epoch 1; lower the learning rate"):
+        training.fit(nn.Linear(4, 2), problem(), lambda z, y: z.sum() * float("nan"), 1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("mode", ["bf16", "fp16"])
+def test_mixed_precision_on_cuda(monkeypatch, mode):
+    monkeypatch.setattr(training, "precision", lambda mixed, device: mode)
+    seed_everything(0)
+    data = TensorDataset(torch.randn(256, 4), torch.randint(0, 2, (256,)))
+    dls = DataLoaders.from_dsets(data, data, bs=16, num_workers=0, device=torch.device("cuda"))
+    history = training.fit(nn.Linear(4, 2), dls, nn.CrossEntropyLoss(), 5, 0.05).history
+    assert history.train_loss.iloc[-1] < history.train_loss.iloc[0] and not torch.is_autocast_enabled("cuda")

@@ -15,6 +15,8 @@ from torch import nn
 
 from ..batches import PhotoCache, dataloaders, photo_cache
 from ..data import PetsFolder, pets
+from ..deploy import architecture
+from ..experiments import Experiment, Run
 from .dataset import SPECIES, THREE_PARTS, near_duplicates, perceptual_hashes, photo_table, split_photos
 from ..run import BadSetting, Scale, device, figure, scale, seed_everything
 from ..training import Judgment, Training, Watch, binary_accuracy, fit, judge, predict
@@ -23,7 +25,7 @@ from fastai.losses import BCEWithLogitsLossFlat  # after pets_learn.training, wh
 
 # %% auto #0
 __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'SpeciesRun', 'train_species', 'summarize',
-           'reproduce_one']
+           'run_species', 'experiments']
 
 # %% ../../nbs/pets/02_cnn.ipynb #45fa38da
 def sizes() -> Scale:
@@ -46,6 +48,7 @@ def _block(channels: int, filters: int) -> list[nn.Module]:
     return [nn.Conv2d(channels, filters, 3), nn.ReLU(), nn.MaxPool2d(2)]
 
 # %% ../../nbs/pets/02_cnn.ipynb #f49c9ba3
+@architecture
 def binary_cnn(
     side: int = 150, # Side of the square input in pixels, at least 22
 ) -> nn.Sequential:
@@ -125,22 +128,199 @@ def train_species(
     judged = table.iloc[rows["test"]].assign(dog=probabilities[:, 1])
     return SpeciesRun(training, judge(probabilities, truth), watch.history() if watch else pd.DataFrame(), judged)
 
-# %% ../../nbs/pets/02_cnn.ipynb #ddd2793c
+# %% ../../nbs/pets/02_cnn.ipynb #39f72dec
 def summarize(
-    runs: list[dict[str, float]], # `SpeciesRun.figures()` of each seed
+    table: pd.DataFrame, # One row for each seed, with the figures of `SpeciesRun.figures` as columns
 ) -> dict[str, dict[str, Any]]:
     "The figures of several runs as records, with means and ranges over the seeds."
     others = {"loss": "nats", "best_valid_loss": "nats", "last_valid_loss": "nats", "gap": "difference of shares",
               "best_epoch": "epoch", "parameters": "parameters"}
-    return {name: figure([run[name] for run in runs], others.get(name, "share"), "lower" if name in others else "higher",
-                         seed_figure=9_494_561 if name == "parameters" else None, seed_row=3) for name in runs[0]}
+    names = [name for name in table if name not in ("seed", "seconds")]
+    return {name: figure(table[name], others.get(name, "share"), "lower" if name in others else "higher",
+                         seed_figure=9_494_561 if name == "parameters" else None, seed_row=3) for name in names}
 
-# %% ../../nbs/pets/02_cnn.ipynb #63916b0a
-def reproduce_one(
-    seed: int, # Of the weights and of the order of the photos
-) -> tuple[dict[str, Any], dict[str, float]]:
-    "This chapter's experiment for one seed: a description of the data, and the figures by name."
+# %% ../../nbs/pets/02_cnn.ipynb #70482df8
+def run_species(
+    run: Run, # Its seed decides the initial weights and the order of the photos
+) -> dict[str, float]:
+    "This chapter's experiment for one seed: the figures by name."
     folder = pets()
-    table, cache = species_parts(folder, sizes().per_breed)
-    described = {"name": "Oxford-IIIT Pet", "items": len(table), "complete": folder.complete, "generated": folder.generated}
-    return described, train_species(table, cache, sizes().epochs, seed).figures()
+    table, cache = species_parts(folder, run.sizes.per_breed)
+    run.uses("Oxford-IIIT Pet", items=len(table), complete=folder.complete, generated=folder.generated)
+    return train_species(table, cache, run.sizes.epochs, run.seed).figures()
+
+# %% ../../nbs/pets/02_cnn.ipynb #a4297a3f
+def experiments() -> Experiment:
+    "The seed document's network with three seeds, for `pets-learn reproduce pets/cnn`."
+    return Experiment("pets/cnn", run_species, summarize=summarize, sizes=sizes)
+
+# %% ../../nbs/pets/02_cnn.ipynb #881da119
+# The exercises above are declared in the cells from here on, their solutions included.
+from collections.abc import Callable
+from pets_learn.exercises import Exercise, Mistake
+
+# %% ../../nbs/pets/02_cnn.ipynb #3300ad9c
+def _output_side(
+    side: int,    # Side of what comes in, in pixels
+    window: int,  # Side of the window, at most side + 2 * padding
+    stride: int,  # Pixels between one place of the window and the next
+    padding: int, # Pixels that are added at each edge
+) -> int:
+    "The number of places that the window can stand on along one side."
+    return (side + 2 * padding - window) // stride + 1
+
+# %% ../../nbs/pets/02_cnn.ipynb #9f304fba
+def _window_fits(side: int, window: int, stride: int, padding: int) -> bool:
+    return side >= 1 and 1 <= window <= side + 2 * padding and stride >= 1 and 0 <= padding <= window // 2
+
+def _draw_window(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    window, stride = int(rng.integers(1, 8)), int(rng.integers(1, 4))
+    return int(rng.integers(window, window + 12)), window, stride, int(rng.integers(0, window // 2 + 1))
+
+# %% ../../nbs/pets/02_cnn.ipynb #ec497e5b
+_side_mistakes: tuple[Mistake, ...] = (
+    Mistake("A window as large as the photo has one place to stand on. How many does your formula give?",
+            lambda side, window, stride, padding: (side + 2 * padding - window) // stride),
+    Mistake("Padding is added at both edges.",
+            lambda side, window, stride, padding: (side + padding - window) // stride + 1),
+    Mistake("Padding makes the photo larger before the window moves. Your result does not depend on it.",
+            lambda side, window, stride, padding: (side - window) // stride + 1),
+    Mistake("A number of places is whole. What happens to a last step that does not fit?",
+            lambda side, window, stride, padding: (side + 2 * padding - window) / stride + 1,
+            sign=lambda inputs, expected, got: isinstance(got, float)),
+    Mistake("A window that would stick out at the end is left out: round down.",
+            lambda side, window, stride, padding: -(-(side + 2 * padding - window) // stride) + 1))
+
+# %% ../../nbs/pets/02_cnn.ipynb #2006c1fc
+_side_mistakes += (
+    Mistake("Count the steps first, and add the place where the window starts only then.",
+            lambda side, window, stride, padding: (side + 2 * padding - window + 1) // stride),
+    Mistake("With a stride of 2 the window skips every second place. Your result does not depend on the stride.",
+            lambda side, window, stride, padding: side + 2 * padding - window + 1))
+
+# %% ../../nbs/pets/02_cnn.ipynb #2cd3703c
+_side_exercise = Exercise(
+    "pets/cnn.output_side", "The side of what comes out",
+    """A convolution and a max-pooling move a window over the photo. They may add pixels at each edge first (*padding*),
+and they may move by more than one pixel at a time (*stride*). How large is what comes out?
+
+Write `output_side`. The first block of this chapter is `output_side(150, 3, 1, 0)`, which is `148`,
+and then `output_side(148, 2, 2, 0)`, which is `74`.""",
+    _output_side, _draw_window, _window_fits, _side_mistakes,
+    examples=((150, 3, 1, 0), (148, 2, 2, 0), (3, 3, 1, 0), (5, 2, 2, 0), (7, 3, 2, 1)))
+
+# %% ../../nbs/pets/02_cnn.ipynb #2ab28f8c
+def _cnn_parameters(
+    side: int,          # Side of the square color photo in pixels
+    filters: list[int], # Filters of each block
+    units: int,         # Units of the dense layer behind the blocks
+) -> int:
+    "The number of parameters of the network: all weights and all biases."
+    channels, total = 3, 0
+    # your code here
+    for count in filters:
+        total += count * (9 * channels + 1)
+        side, channels = (side - 2) // 2, count
+    total += units * (side * side * channels + 1)
+    return total + units + 1
+
+# %% ../../nbs/pets/02_cnn.ipynb #c0e3ce8e
+def _something_is_left(side: int, filters: list[int], units: int) -> bool:
+    for _ in filters: side = (side - 2) // 2
+    return side >= 1 and bool(filters) and min(filters) >= 1 and units >= 1
+
+def _draw_network(rng: np.random.Generator) -> tuple[int, list[int], int]:
+    filters = rng.integers(1, 9, rng.integers(1, 4)).tolist()
+    return int(rng.integers(22, 60)), filters, int(rng.integers(1, 9))
+
+# %% ../../nbs/pets/02_cnn.ipynb #1212e18f
+def _miscounted(colors: int = 3, bias: int = 1, lost: int = 2, pool: int = 2, missing: int = 0, output: int = 1,
+                flat: bool = False) -> Callable[[int, list[int], int], int]:
+    "A function that counts parameters by a rule which is wrong in one of these places."
+    def count(side: int, filters: list[int], units: int) -> int:
+        channels, total = colors, 0
+        for many in filters:
+            total += many * (9 * channels + bias)
+            side, channels = (side - lost + missing) // pool, many
+        total += units * (side * side * (1 if flat else channels) + bias)
+        return total + output * (units + bias)
+    return count
+
+# %% ../../nbs/pets/02_cnn.ipynb #f5643213
+_parameter_mistakes = (
+    Mistake("Every filter and every unit has one number of its own beside its weights.", _miscounted(bias=0)),
+    Mistake("A window of three has no place at the edges: without padding the side gets smaller.", _miscounted(lost=0)),
+    Mistake("Each block ends with a pooling that halves the side. The dense layer sees what is left.", _miscounted(pool=1)),
+    Mistake("An odd side loses its last row and column in the pooling: round down.", _miscounted(missing=1)),
+    Mistake("The photo has colors: each window of the first convolution looks at three channels.", _miscounted(colors=1)),
+    Mistake("The dense layer sees every pixel of every channel, not of one.", _miscounted(flat=True)),
+    Mistake("Behind the dense layer comes one more unit, which gives the logit.", _miscounted(output=0)))
+
+# %% ../../nbs/pets/02_cnn.ipynb #8d7f4f5e
+_parameters_exercise = Exercise(
+    "pets/cnn.cnn_parameters", "Counting a whole network",
+    """A network like the one of this chapter, of any size. Each block is a convolution with windows of 3 by 3 and no padding,
+ReLU, and a max-pooling by two. Then everything is flattened; a dense layer follows, and one output unit. All layers have biases.
+
+Write `cnn_parameters`. For the network of this chapter, `cnn_parameters(150, [16, 32, 64], 512)`, it gives `9494561`.""",
+    _cnn_parameters, _draw_network, _something_is_left, _parameter_mistakes,
+    examples=((150, [16, 32, 64], 512), (4, [1], 1), (5, [2], 1)))
+
+# %% ../../nbs/pets/02_cnn.ipynb #9684006f
+def _binary_cross_entropy(
+    logits: np.ndarray, # (N,) float64, of any size
+    labels: np.ndarray, # (N,) float64: 1 for a dog, 0 for a cat
+) -> float:
+    "The mean binary cross-entropy in nats; finite for every finite logit."
+    losses = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
+    return float(losses.mean())
+
+# %% ../../nbs/pets/02_cnn.ipynb #9533b6aa
+def _are_logits(logits: np.ndarray, labels: np.ndarray) -> bool:
+    return logits.shape == labels.shape == (len(logits),) and len(logits) > 0 and bool(np.isfinite(logits).all()
+           ) and set(labels) <= {0.0, 1.0}
+
+def _draw_logits(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    count = int(rng.integers(1, 5))
+    logits = rng.normal(0, 3, count)
+    if rng.random() < 0.5: logits[rng.integers(count)] = rng.choice([-1000.0, -100.0, 100.0, 1000.0])
+    return logits.round(2), rng.integers(0, 2, count).astype(float)
+
+# %% ../../nbs/pets/02_cnn.ipynb #6081f9b1
+def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0, logits) - logits * labels
+
+def _by_sigmoid(logits: np.ndarray, labels: np.ndarray, smallest: float = 0.0) -> float:
+    p = np.clip(1 / (1 + np.exp(-logits)), smallest, 1 - smallest)
+    return float(-(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean())
+
+# %% ../../nbs/pets/02_cnn.ipynb #70eab984
+_entropy_mistakes = (
+    Mistake("For a large logit the sigmoid rounds to 0 or 1, or the exponential overflows. Rewrite the loss so that `exp` "
+            "gets no positive number and `log` never gets 0.",
+            _by_sigmoid, sign=lambda inputs, expected, got: not np.isfinite(got)),
+    Mistake("Cutting off the probability puts a ceiling on the loss. Whoever is wrong with a logit of 100 pays 100.",
+            lambda logits, labels: _by_sigmoid(logits, labels, 1e-7),
+            sign=lambda inputs, expected, got: got < expected and abs(inputs[0]).max() >= 100),
+    Mistake("The logit speaks for the dog: a large one is right where the label is 1. Yours is right where it is 0.",
+            lambda logits, labels: float(_losses(-logits, labels).mean())),
+    Mistake("The loss of a batch is the mean over its photos, or a larger batch would be a worse one.",
+            lambda logits, labels: float(_losses(logits, labels).sum())),
+    Mistake("The unit is the nat: take the natural logarithm.",
+            lambda logits, labels: float(_losses(logits, labels).mean() / np.log(2))))
+
+# %% ../../nbs/pets/02_cnn.ipynb #1ee89b2e
+_entropy_exercise = Exercise(
+    "pets/cnn.binary_cross_entropy", "A loss that never overflows",
+    r"""With the logit $z$, the label $y$ (1 for a dog) and $p = 1/(1 + e^{-z})$ the loss of a photo is
+$-y \log p - (1 - y) \log(1 - p)$. Computed like this, it is infinite or undefined as soon as $p$ rounds to 0 or 1.
+Question 3 shows why.
+
+Write `binary_cross_entropy`, which is exact for small logits and finite for large ones. For example, a logit of `0.0` gives
+`0.693...` for either label, and a logit of `1000.0` with the label `0.0` gives `1000.0`.
+A start: $-\log(1 - p) = \log(1 + e^z)$. What is that for large $z$?""",
+    _binary_cross_entropy, _draw_logits, _are_logits, _entropy_mistakes,
+    examples=((np.array([0.0]), np.array([1.0])), (np.array([1000.0]), np.array([0.0])), (np.array([-1000.0]), np.array([0.0]))))
+
+# %% ../../nbs/pets/02_cnn.ipynb #6f71c5f5
+EXERCISES = (_side_exercise, _parameters_exercise, _entropy_exercise)

@@ -209,3 +209,153 @@ def make_layout(
     finally:
         if building is not None: shutil.rmtree(building, ignore_errors=True)
     return folder
+
+# %% ../../nbs/pets/01_dataset.ipynb #7021ce4d
+# The exercises above are declared in the cells from here on, their solutions included.
+from pets_learn.exercises import Exercise, Mistake
+
+# %% ../../nbs/pets/01_dataset.ipynb #b622d238
+def _baseline_accuracy(
+    train: list[str], # Label of each training photo; one label is more frequent than every other
+    test: list[str],  # Label of each test photo
+) -> float:
+    "The share of the test photos whose label is the most frequent one of the training photos."
+    guess = max(set(train), key=train.count)
+    return test.count(guess) / len(test)
+
+# %% ../../nbs/pets/01_dataset.ipynb #d5f5e5a2
+def _has_one_favorite(train: list[str], test: list[str]) -> bool:
+    counts = sorted(map(train.count, set(train)))
+    return bool(test) and bool(train) and (len(counts) == 1 or counts[-1] > counts[-2])
+
+def _draw_labels(rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    animals = ["cat", "dog", "rabbit"][:rng.integers(2, 4)]
+    train, test = (rng.choice(animals, rng.integers(1, 8)).tolist() for _ in range(2))
+    return [*train, max(sorted(set(train)), key=train.count)], test  # one more, so that there is no tie
+
+# %% ../../nbs/pets/01_dataset.ipynb #8b346174
+def _favorite(labels: list[str]) -> str: return max(sorted(set(labels)), key=labels.count)
+
+_baseline_mistakes = (
+    Mistake("The guess was made by looking at the test labels. A test part decides nothing: guess from the training labels.",
+            lambda train, test: test.count(_favorite(test)) / len(test)),
+    Mistake("This is the share among the training photos. On which photos is a classifier judged?",
+            lambda train, test: train.count(_favorite(train)) / len(train)),
+    Mistake("Not every data set has more dogs. Find out from the training labels which label is the most frequent.",
+            lambda train, test: test.count("dog") / len(test)),
+    Mistake("An accuracy is a share, between 0 and 1. Yours is a number of photos.",
+            lambda train, test: test.count(_favorite(train))),
+    Mistake("`//` throws away what stands behind the decimal point, and a share has nothing else.",
+            lambda train, test: test.count(_favorite(train)) // len(test)))
+
+# %% ../../nbs/pets/01_dataset.ipynb #b3d2a415
+_baseline_exercise = Exercise(
+    "pets/dataset.baseline_accuracy", "The number to beat",
+    """An accuracy means little without the number beside it: what would a classifier reach that looks at no photo at all?
+It always gives one answer, the most frequent label of the *training* photos, and is judged on the *test* photos.
+
+Write `baseline_accuracy`. For example, `baseline_accuracy(["dog", "cat", "dog"], ["cat", "dog", "cat", "cat"])` is `0.25`.""",
+    _baseline_accuracy, _draw_labels, _has_one_favorite, _baseline_mistakes,
+    examples=((["dog", "cat", "dog"], ["cat", "dog", "cat", "cat"]), (["cat", "cat", "dog"], ["dog"])))
+
+# %% ../../nbs/pets/01_dataset.ipynb #5afc1216
+def _count_leaks(
+    parts: list[str],  # Part of each photo: "train", "valid" or "test"
+    groups: list[int], # Group of near twins that each photo belongs to
+) -> int:
+    "The number of test photos that have a near twin among the training photos."
+    trained = {group for part, group in zip(parts, groups, strict=True) if part == "train"}
+    return sum(part == "test" and group in trained for part, group in zip(parts, groups, strict=True))
+
+# %% ../../nbs/pets/01_dataset.ipynb #7a09d718
+def _are_parts(parts: list[str], groups: list[int]) -> bool:
+    return 0 < len(parts) == len(groups) and set(parts) <= {"train", "valid", "test"}
+
+def _draw_parts(rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    count = int(rng.integers(2, 10))
+    return rng.choice(["train", "valid", "test"], count, p=[0.45, 0.1, 0.45]).tolist(), rng.integers(0, 4, count).tolist()
+
+# %% ../../nbs/pets/01_dataset.ipynb #663582ef
+def _groups_in(part: str, parts: list[str], groups: list[int]) -> list[int]:
+    return [group for p, group in zip(parts, groups, strict=True) if p == part]
+
+def _tally(counted: str, other: str, parts: list[str], groups: list[int]) -> int:
+    return sum(group in _groups_in(other, parts, groups) for group in _groups_in(counted, parts, groups))
+
+# %% ../../nbs/pets/01_dataset.ipynb #21846ed8
+_leak_mistakes = (
+    Mistake("You count groups. Two test photos of one group are two photos that the network gets for free.",
+            lambda parts, groups: len({*_groups_in("train", parts, groups)} & {*_groups_in("test", parts, groups)})),
+    Mistake("You count training photos. The ones that matter are those by which the network is judged.",
+            lambda parts, groups: _tally("train", "test", parts, groups)),
+    Mistake("You count the photos on both sides. Only those in the test part are leaks.",
+            lambda parts, groups: _tally("train", "test", parts, groups) + _tally("test", "train", parts, groups)),
+    Mistake("You count pairs. A test photo with two twins among the training photos is still one photo.",
+            lambda parts, groups: sum(_groups_in("train", parts, groups).count(g) for g in _groups_in("test", parts, groups))),
+    Mistake("A twin in the validation part does no such harm: the network does not learn from it.",
+            lambda parts, groups: sum(g in [b for p, b in zip(parts, groups, strict=True) if p != "test"]
+                                      for g in _groups_in("test", parts, groups))))
+
+# %% ../../nbs/pets/01_dataset.ipynb #44778b72
+_leaks_exercise = Exercise(
+    "pets/dataset.count_leaks", "How many leaks?",
+    """A test photo *leaks* when one of its near twins is among the training photos. Near twins have the same group number.
+
+Write `count_leaks`: how many test photos leak? For example,
+`count_leaks(["train", "test", "test", "valid"], [5, 5, 7, 7])` is `1`: only the second photo has a twin
+that the network learns from.""",
+    _count_leaks, _draw_parts, _are_parts, _leak_mistakes,
+    examples=((["train", "test", "test", "valid"], [5, 5, 7, 7]), (["test", "train", "test"], [1, 1, 1]), (["test"], [0])))
+
+# %% ../../nbs/pets/01_dataset.ipynb #7afb1d27
+def _nearest_other(
+    hashes: np.ndarray, # (N, B) bool, N at least 2
+) -> np.ndarray:
+    "For each hash the row of the other hash that differs in the fewest bits, the lowest row on a tie: (N,) int."
+    distances = (hashes[:, None] != hashes[None]).sum(axis=2)
+    np.fill_diagonal(distances, hashes.shape[1] + 1)  # farther than anything: no photo is its own twin
+    return distances.argmin(axis=1)
+
+# %% ../../nbs/pets/01_dataset.ipynb #6d0ee284
+def _are_hashes(hashes: np.ndarray) -> bool:
+    return hashes.ndim == 2 and hashes.dtype == bool and len(hashes) >= 2 and hashes.shape[1] > 0
+
+def _draw_hashes(rng: np.random.Generator) -> tuple[np.ndarray]:
+    hashes = rng.random((rng.integers(2, 6), rng.integers(3, 8))) < 0.5
+    if rng.random() < 0.4: hashes[rng.integers(len(hashes))] = hashes[0]  # now and then an exact copy
+    return (hashes,)
+
+# %% ../../nbs/pets/01_dataset.ipynb #5c928544
+def _distances(hashes: np.ndarray, axis: int = 2) -> np.ndarray:
+    return (hashes[:, None] != hashes[None]).sum(axis=axis)
+
+def _without_self(distances: np.ndarray) -> np.ndarray:
+    return np.where(np.eye(*distances.shape) > 0, 99, distances)
+
+# %% ../../nbs/pets/01_dataset.ipynb #6ab752e8
+_nearest_mistakes = (
+    Mistake("Every photo is nearest to itself. Keep a photo from being its own neighbor.",
+            lambda hashes: _distances(hashes).argmin(axis=1)),
+    Mistake("The second in order is not always another photo: an exact copy has distance 0 too, and may come first.",
+            lambda hashes: np.argsort(_distances(hashes), axis=1, kind="stable")[:, 1]),
+    Mistake("The distance is the number of bits that differ. You look for the photo with the fewest bits in common.",
+            lambda hashes: _without_self(hashes.shape[1] - _distances(hashes)).argmin(axis=1)),
+    Mistake("These are the distances of the nearest photos. Which rows are they in?",
+            lambda hashes: _without_self(_distances(hashes)).min(axis=1)),
+    Mistake("In an array of (photo, other photo, bit), which axis holds the bits to be counted?",
+            lambda hashes: _without_self(_distances(hashes, axis=1)).argmin(axis=1)),
+    Mistake("You compare a photo with later ones only. The nearest one may come before it.",
+            lambda hashes: np.where(np.tri(len(hashes), dtype=bool), 99, _distances(hashes)).argmin(axis=1)))
+
+# %% ../../nbs/pets/01_dataset.ipynb #bfd8ff53
+_nearest_exercise = Exercise(
+    "pets/dataset.nearest_other", "The nearest other photo",
+    """Given the hashes of some photos, find for each photo the *other* photo that looks most like it: the one whose hash differs
+in the fewest bits. On a tie, take the one that comes first.
+
+Write `nearest_other` with NumPy and no loop. For example, for the hashes `0011`, `0111` and `1000` it gives `[1, 0, 0]`.""",
+    _nearest_other, _draw_hashes, _are_hashes, _nearest_mistakes,
+    examples=((np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 0, 0, 0]], bool),), (np.array([[1, 0, 1], [1, 0, 1]], bool),)))
+
+# %% ../../nbs/pets/01_dataset.ipynb #e05f198e
+EXERCISES = (_baseline_exercise, _leaks_exercise, _nearest_exercise)
