@@ -34,6 +34,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from .batches import PhotoCache
+from .distributed import is_main_process
 from .run import BadSetting, PetsLearnError, read_json, write_atomically
 
 # %% ../nbs/workshop/06_checkpoints.ipynb #2fe12a99
@@ -425,7 +426,8 @@ class Checkpoint(Callback):
         return f"{self.device()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
     def save(self, stopped: bool) -> None:
-        "Write a checkpoint, then remove all but it and the one before."
+        "Write a checkpoint, then remove all but it and the one before; of several processes, the main one does."
+        if not is_main_process(): return
         state = training_state(self.learn)
         write_checkpoint(self.folder, self.epoch + 1, {
             "fingerprint": self.mark, "stopped": stopped, "machine": self.machine(), "state": state,

@@ -143,6 +143,16 @@ class DistributedTraining(Callback):
         ours = event_name == "after_fit" or any(running is loader for loader in self.learn.dls.loaders)
         if event_name == "before_fit" or (self.active and ours): super().__call__(event_name)
 
+    def state(self) -> dict[str, Any]:
+        "Nothing for a checkpoint: the rank belongs to the process."
+        return {}
+
+    def load_state(
+        self,
+        state: dict[str, Any], # Empty
+    ) -> None:
+        "Nothing comes back from a checkpoint."
+
     def before_fit(self) -> None:
         self.rank, self.processes = world()
         self.active = self.processes > 1

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .checkpoints import Checkpoint, only_user, remember
+from .distributed import is_main_process
 from .run import BadSetting, PetsLearnError, evaluation_mode
 
 # %% ../nbs/workshop/05_training.ipynb #e08509d3
@@ -254,7 +255,7 @@ def _frozen(learner: Learner, groups: Callable | None, freeze_to: int) -> Iterat
 def _undone_by_errors(learner: Learner, checkpoint: Any) -> Iterator[None]:
     "Clean up after an error; with checkpoints, the error leaves everything as it was before the training."
     put_back = remember(learner.model, learner.dls) if checkpoint is not None else None
-    with only_user(checkpoint) if checkpoint is not None else nullcontext():
+    with only_user(checkpoint) if checkpoint is not None and is_main_process() else nullcontext():
         try: yield
         except BaseException as error:
             for callback in learner.cbs:

@@ -254,3 +254,37 @@ def test_synchronized_layers_judge_alike_and_come_off_again():
     model.train()
     distributed.restore_layers(model, layers)
     assert model[1] is before and before.training and before.running_mean.abs().max() == 0
+
+
+class StopsOnce(Callback):
+    "Breaks the first training off in the middle of its third epoch, on every process."
+
+    stopped = False  # of the class: the callback of the second training knows it
+
+    def after_batch(self):
+        if self.training and self.epoch == 2 and not StopsOnce.stopped:
+            StopsOnce.stopped = True
+            raise KeyboardInterrupt
+
+
+def interrupted(folder: str) -> dict:
+    "Two epochs of four, then the same call again."
+    options = {"epochs": 4, "checkpoint": folder, "one_cycle": True, "optimizer": "adam", "learning_rate": 0.01}
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), loaders(), callbacks=[StopsOnce()], **options)
+    connect().wait_for_everyone()
+    made = train(network(), loaders(), callbacks=[StopsOnce()], **options)
+    return {"history": made.history.to_dict("list"), "weights": [value.tolist() for value in made.model.state_dict().values()]}
+
+
+def test_training_of_two_processes_goes_on_from_a_checkpoint(tmp_path):
+    options = {"epochs": 4, "one_cycle": True, "optimizer": "adam", "learning_rate": 0.01}
+    whole = train(network(), loaders(), **options)
+    resumed = launch(interrupted, 2, str(tmp_path / "checkpoint"), threads=1, timeout=240)
+    assert [len(values) for values in resumed["history"].values()] == [4] * len(resumed["history"])
+    for name, values in whole.history.to_dict("list").items():
+        np.testing.assert_allclose(resumed["history"][name], values, atol=1e-4)
+    for found, expected in zip(resumed["weights"], whole.model.state_dict().values(), strict=True):
+        assert_close(torch.tensor(found), expected, atol=1e-4, rtol=0)
+    files = sorted(path.name for path in (tmp_path / "checkpoint").iterdir() if not path.name.startswith("."))
+    assert files == [f"epoch-0000{n}.{kind}" for n in (3, 4) for kind in ("json", "safetensors")]
