@@ -19,7 +19,7 @@ $(VENV)/dev: $(VENV)/course
 	$(BIN)/python -m pip install --progress-bar on -c $(CONSTRAINTS) -e '.[course,dev]'
 	@touch $@
 
-# Train the cat-or-dog network, print a report, build the site and serve it (SERVE=0: only build it).
+# Train the classifier of the first hour, print a report, build the site and serve it (SERVE=0: only build it).
 course: $(VENV)/course
 	@$(BIN)/pets-learn course
 	@$(BIN)/python book/build.py
