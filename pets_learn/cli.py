@@ -46,14 +46,18 @@ def content_marks(
     return [hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in paths]
 
 # %% ../nbs/workshop/13_cli.ipynb #08c9f5ae
+def _weights_name() -> str | None:
+    "The name of the file with ImageNet weights; None where there is none to be had."
+    from pets_learn.data import DownloadFailed, MissingData, imagenet_weights
+    try: return imagenet_weights("mobilenet_v2").name
+    except (MissingData, DownloadFailed): return None
+
+# %% ../nbs/workshop/13_cli.ipynb #1eb5e2d0
 def _order(photos: LabeledPhotos, marks: Sequence[str], task: str, epochs: int | None, seed: int) -> dict[str, Any]:
     "What decides the outcome of a training, JSON-compatible."
-    from pets_learn.data import DownloadFailed, MissingData, imagenet_weights
-    try: weights: str | None = imagenet_weights("mobilenet_v2").name
-    except (MissingData, DownloadFailed): weights = None
     content = json.dumps([list(marks), photos.labels.tolist(), photos.parts.tolist(), list(photos.classes)])
     return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16], "epochs": epochs,
-            "seed": seed, "weights": weights, "scale": scale_name(), "version": __version__}
+            "seed": seed, "weights": _weights_name(), "scale": scale_name(), "version": __version__}
 
 # %% ../nbs/workshop/13_cli.ipynb #29a55eaa
 def train(
@@ -62,23 +66,24 @@ def train(
     target: Path,              # The model's folder
     epochs: int | None = None, # Of fine-tuning; None: what suits the network and the scale
     seed: int = 0,
+    refit: bool = True,        # When all is decided, train once more on training and validation photos together
     fresh: bool = False,       # Train again even if the very same model is there, and forget an interrupted training
 ) -> dict[str, Any]:
     "Train, judge and save a classifier unless the very same one is there; returns its facts for `report`."
     from pets_learn.deploy import model_facts
     marks = content_marks(photos.cache.paths)
-    order, facts = _order(photos, marks, task, epochs, seed), model_facts(target)
+    order, facts = _order(photos, marks, task, epochs, seed) | {"refit": refit}, model_facts(target)
     if not fresh and facts is not None and facts["extra"].get("order") == order: return facts
     key = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:8]  # another training gets another checkpoint
     checkpoint = target.with_name(f".{target.name}.{key}.checkpoint")
     if fresh: shutil.rmtree(checkpoint, ignore_errors=True)
-    _train(photos, task, target, epochs, seed, checkpoint, order, marks)
+    _train(photos, task, target, epochs, seed, refit, checkpoint, order, marks)
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.checkpoint"): shutil.rmtree(left, ignore_errors=True)
     return model_facts(target) or {}
 
 # %% ../nbs/workshop/13_cli.ipynb #51cbd3ed
 def _train(
-    photos: LabeledPhotos, task: str, target: Path, epochs: int | None, seed: int, checkpoint: Path,
+    photos: LabeledPhotos, task: str, target: Path, epochs: int | None, seed: int, refit: bool, checkpoint: Path,
     order: dict[str, Any], marks: Sequence[str],
 ) -> None:
     "The training behind `train`."
@@ -86,7 +91,7 @@ def _train(
     kind = "drawn stand-ins" if photos.generated else "photos"
     print(f"Training {task} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}", flush=True)
     for path, reason in photos.cache.skipped: print(f"left out: {reason or path.name}", file=sys.stderr)
-    trained = train_classifier(photos, epochs, seed, checkpoint)
+    trained = train_classifier(photos, epochs, seed, checkpoint, refit)
     seen = photos.rows("train", "valid") if trained.judged_by == "test part" else photos.rows("train", "valid", "test")
     extra = {"order": order, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
              "example": _example(trained), "skipped": len(photos.cache.skipped)}
@@ -239,11 +244,12 @@ def _show(arguments: argparse.Namespace, facts: Any, text: str) -> int:
 def _course(arguments: argparse.Namespace) -> int:
     "The first classifier of the course, on stand-ins where there are no photos."
     from pets_learn.start.classifier import pet_photos
-    S = scale(epochs=(1, None, None), per_breed=(4, None, None))
+    S = scale(epochs=(1, 4, 12), per_breed=(4, None, None))
     target = arguments.models/"breeds"
     with _quiet(arguments.json):
         photos = pet_photos(folder=photos_or_stand_ins(), per_breed=S.per_breed)
-        facts = train(photos, "breeds", target, S.epochs, arguments.seed, arguments.fresh)
+        epochs = S.epochs if _weights_name() or S.name == "smoke" else None
+        facts = train(photos, "breeds", target, epochs, arguments.seed, refit=False, fresh=arguments.fresh)
     return _show(arguments, facts, report(facts, str(target)))
 
 # %% ../nbs/workshop/13_cli.ipynb #ed7f8f8f
@@ -258,7 +264,7 @@ def _do_train(arguments: argparse.Namespace) -> int:
             photos = folder_photos(arguments.task, seed=arguments.seed)
             name = photos.name
         target = arguments.model or MODELS/name
-        facts = train(photos, name, target, epochs, arguments.seed, arguments.fresh)
+        facts = train(photos, name, target, epochs, arguments.seed, fresh=arguments.fresh)
     return _show(arguments, facts, report(facts, str(target)))
 
 # %% ../nbs/workshop/13_cli.ipynb #488f7fa4

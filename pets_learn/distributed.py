@@ -10,11 +10,12 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", ca
 
 # %% auto #0
 __all__ = ['world', 'is_main_process', 'connect', 'batch_norms', 'synchronize_batch_norm', 'restore_layers', 'sum_over_processes',
-           'DistributedTraining', 'ProcessFailed', 'launch', 'predict_in_parallel']
+           'same_everywhere', 'DistributedTraining', 'ProcessFailed', 'launch', 'predict_in_parallel']
 
 # %% ../nbs/workshop/07_distributed.ipynb #21546d69
-import json, os, socket, sys, time, traceback
-from collections.abc import Callable, Iterable
+import json, logging, os, socket, sys, time, traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,19 @@ def sum_over_processes(
     mine = torch.tensor([float(value) for value in values], dtype=torch.float64, device=accelerator.device)
     return accelerator.reduce(mine, reduction="sum").tolist()
 
+# %% ../nbs/workshop/07_distributed.ipynb #e03a3165
+def same_everywhere(
+    value: int, # Of this process
+) -> bool:
+    """Whether all processes of the group have the same value; True where there is no group.
+
+    Every process must call it, and none goes on before all have.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()): return True
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return len(set(values)) == 1
+
 # %% ../nbs/workshop/07_distributed.ipynb #550caaab
 def _add_up(meters: Iterable[Any], accelerator: Accelerator) -> None:
     "Make totals and counts those of all processes."
@@ -125,10 +139,11 @@ class DistributedTraining(Callback):
 
     Pass it to `fit`, in every process, with the same settings and loaders that can `shard` (`BatchLoader`, `dataloaders`).
     The loss must be a mean over photos, each with the same weight. Losses and measures in the history are those of all photos.
-    Afterwards network and loaders are as in a single process; `learner.validate` is still for all processes together.
+    Afterwards network and loaders are as in a single process. `learner.validate` shares the photos out again: all processes
+    must call it, and each gets the figures of all photos.
     Raises `BadSetting` for loaders and measures it cannot split.
     """
-    order = 48  # before the recorder (50), and what prepares it (49), read the totals
+    order = 48  # before the recorder (50) reads the totals
     active = False
 
     def __init__(
@@ -137,7 +152,10 @@ class DistributedTraining(Callback):
     ) -> None:
         self.find_unused_parameters = find_unused_parameters
 
-    def __call__(self, event_name: str) -> None:
+    def __call__(
+        self,
+        event_name: str, # One of fastai's events, such as `before_fit`
+    ) -> None:
         "Outside of a training, and for other loaders than those that are trained with, nothing happens."
         running = getattr(self.learn, "dl", None)
         ours = event_name == "after_fit" or any(running is loader for loader in self.learn.dls.loaders)
@@ -162,7 +180,6 @@ class DistributedTraining(Callback):
         _check_learner(self.learn)
         self.learn.dls.to(self.accelerator.device)
         self.learn.model.to(self.accelerator.device)
-        torch.manual_seed(torch.initial_seed() + self.rank)  # dropout must not drop the same everywhere
         self.wrapped: nn.Module | None = None
         self.old_layers = self._prepare_batch_norm()
         if not is_main_process(): _silence(self.learn)
@@ -176,7 +193,10 @@ class DistributedTraining(Callback):
 
     def before_train(self) -> None:
         self.learn.dl.shard(self.rank, self.processes)
-        if self.wrapped is None: self.wrapped = self.accelerator.prepare_model(self.learn.model)
+        if self.wrapped is not None: return
+        self.wrapped = self.accelerator.prepare_model(self.learn.model)
+        if self.rank:  # dropout must not drop the same everywhere, also after the random numbers of rank 0 came back
+            torch.manual_seed(int(torch.randint(2**31, ())) + self.rank)
 
     def before_batch(self) -> None:
         self.share = len(self.learn.xb[0])
@@ -260,7 +280,9 @@ def launch(
     In a process that torchrun or accelerate has started, it just calls the function: the others are there already.
     Raises `ProcessFailed` when a process fails, and `BadSetting` for too few GPUs, a port in use, and what cannot be sent.
     """
-    if world()[1] > 1: return function(*args)
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        world()  # raises where they make no sense
+        return function(*args)
     _check_launch(processes, threads, timeout, port)
     with TemporaryDirectory(prefix="pets_learn-") as folder:
         Path(folder, "work").write_bytes(_packed((function, args), "function or its arguments"))
@@ -268,7 +290,7 @@ def launch(
         threads = threads or max(1, torch.get_num_threads() // processes)
         try: started = start_processes(_ByValue(_work), (folder, processes, store.port, threads), processes, join=False)
         except RuntimeError as error: raise _explained(error) from error
-        _wait(started, Path(folder), timeout)
+        with _without_log(): _wait(started, Path(folder), timeout)
         return cloudpickle.loads(Path(folder, "result").read_bytes())
 
 # %% ../nbs/workshop/07_distributed.ipynb #f9735331
@@ -358,6 +380,16 @@ def _first_failure(folder: Path, processes: int, error: ProcessException) -> Pro
     how = str(error).partition("terminated with ")[2] or str(error)
     return ProcessFailed(f"process {error.error_index} of {processes} ended with {how} and no last words; it ran out of memory, "
                          "crashed, or is a script that calls launch outside of if __name__ == '__main__':")
+
+# %% ../nbs/workshop/07_distributed.ipynb #63c76d7f
+@contextmanager
+def _without_log() -> Iterator[None]:
+    "torch logs a warning with a process number for each process that it stops; the error says what counts."
+    logger = logging.getLogger("torch.multiprocessing.spawn")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try: yield
+    finally: logger.setLevel(before)
 
 # %% ../nbs/workshop/07_distributed.ipynb #fbe30b37
 def predict_in_parallel(

@@ -18,7 +18,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import fastai.callback.schedule  # noqa: F401 - gives the Learner its fit_one_cycle
@@ -34,14 +33,14 @@ from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, Tr
 from fastai.data.core import DataLoaders
 from fastai.learner import AvgLoss, Learner
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import default_device, no_random, trainable_params
+from fastai.torch_core import default_device, trainable_params
 from fastcore.imports import IN_NOTEBOOK
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .checkpoints import Checkpoint, only_user, remember
+from .checkpoints import Checkpoint, load_random_states, only_user, random_states, remember
 from .distributed import is_main_process
 from .run import BadSetting, PetsLearnError, evaluation_mode
 
@@ -64,7 +63,10 @@ def binary_accuracy(
 
 # %% ../nbs/workshop/05_training.ipynb #ac430b26
 class KeepBest(TrackerCallback):
-    "After training, put back the weights of the epoch with the best `monitor`; ties go to the earlier epoch."
+    """After training, put back the weights of the epoch with the best `monitor`; ties go to the earlier epoch.
+
+    Warns, and keeps the last weights, if no epoch's value is a finite number.
+    """
     order = TrackerCallback.order + 1  # before early stopping, which ends the epoch's callbacks
 
 
@@ -81,6 +83,9 @@ class KeepBest(TrackerCallback):
 
     def after_fit(self) -> None:
         if self.weights is not None: self.learn.model.load_state_dict(self.weights)
+        elif len(self.recorder.values):
+            self.best_epoch = len(self.recorder.values) - 1
+            warnings.warn(f"{self.monitor} was a finite number in no epoch; the weights are those of the last one", stacklevel=2)
 
 # %% ../nbs/workshop/05_training.ipynb #8c09887c
 class PlateauCallback(ReduceLROnPlateau):
@@ -107,7 +112,12 @@ class EpochLines(Callback):
     "One printed line per epoch; on a terminal, a bar over the batches as well."
     order = 61
 
-    def __init__(self, bar: bool): self.show_bar, self.bar = bar, None
+    def __init__(
+        self,
+        bar: bool, # Whether there is a terminal to draw a bar on
+    ) -> None:
+        self.show_bar, self.bar = bar, None
+
     def before_fit(self) -> None: self.started = time.perf_counter()
 
     def before_train(self) -> None:
@@ -126,15 +136,26 @@ class EpochLines(Callback):
         if self.bar is not None: self.bar.close()
 
     def state(self) -> dict[str, Any]: return {"seconds": time.perf_counter() - self.started}
-    def load_state(self, state: dict[str, Any]) -> None: self.started = time.perf_counter() - state["seconds"]
+
+    def load_state(
+        self,
+        state: dict[str, Any], # What `state` returned
+    ) -> None:
+        self.started = time.perf_counter() - state["seconds"]
 
 # %% ../nbs/workshop/05_training.ipynb #7a9e1d80
 class EpochMeanLoss(Callback):
     "Makes the recorder's train_loss the mean over the epoch's items instead of a moving average."
-    order = 49  # before the recorder, which is 50
+    order = 51  # after the recorder, which is 50
 
-    def before_fit(self) -> None: self.recorder.smooth_loss = AvgLoss()
+    def before_fit(self) -> None:
+        self.recorder.smooth_loss = AvgLoss()
+        self.recorder.smooth_loss.reset()
+
     def before_train(self) -> None: self.recorder.smooth_loss.reset()
+
+    def after_epoch(self) -> None:  # a moving average counts batches, this one items; fastai's `plot_loss` wants batches
+        self.recorder.iters[-1] = len(self.recorder.losses)
 
 # %% ../nbs/workshop/05_training.ipynb #99be0501
 def history_table(
@@ -193,6 +214,25 @@ def _checked_groups(model: nn.Module, groups: Callable, freeze_to: int) -> None:
     if not -len(lists) <= freeze_to < len(lists):
         raise BadSetting(f"freeze_to is {freeze_to}; with {len(lists)} groups give {-len(lists)} to {len(lists) - 1}")
 
+# %% ../nbs/workshop/05_training.ipynb #cce13cb0
+def _group_names(model: nn.Module, groups: Callable | None) -> list[list[str]] | None:
+    "Which parameters form a group, for the checkpoint of a training."
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return None if groups is None else [[names[id(parameter)] for parameter in group] for group in groups(model)]
+
+# %% ../nbs/workshop/05_training.ipynb #6bcf443a
+def _check_switches(
+    epochs: int, factor: float, weight_decay: float, plateau: int | None, patience: int | None, one_cycle: bool,
+) -> None:
+    if not isinstance(epochs, Integral) or epochs < 1 or not 0 < factor < 1:
+        raise BadSetting(f"epochs={epochs}, factor={factor}; give whole epochs >= 1 and factor between 0 and 1")
+    if not 0 <= weight_decay < float("inf"): raise BadSetting(f"weight_decay is {weight_decay}; give a number >= 0")
+    for name, value in {"plateau": plateau, "patience": patience}.items():
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise BadSetting(f"{name} is {value}; give whole epochs >= 1, or None")
+    if one_cycle and plateau is not None:
+        raise BadSetting("one_cycle sets the rate of every step, so plateau cannot lower it; choose one of the two")
+
 # %% ../nbs/workshop/05_training.ipynb #dfa3db77
 class MixedPrecisionCallback(MixedPrecision):
     "fastai's `MixedPrecision` on any device: `bf16`, or `fp16` with scaled gradients on CUDA."
@@ -225,7 +265,7 @@ def precision(
     mixed: bool | None,   # True, False, or None: on CUDA only
     device: torch.device, # Where the training runs
 ) -> str | None:
-    "None for plain 32-bit training, else `bf16` where the device computes with bfloat16 itself, else `fp16`."
+    "None for plain 32-bit training, else `bf16`, or `fp16` on CUDA cards that do not compute with bfloat16 themselves."
     if mixed is False or (mixed is None and device.type != "cuda"): return None
     if device.type != "cuda": return "bf16"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -274,15 +314,15 @@ def fit(
     learning_rate: float | tuple[float, float] | slice = 1e-3, # Step size, > 0; a pair (low, high) is spread over `groups`
     optimizer: str = "adam",            # A key of `OPTIMIZERS`
     measures: Sequence[Callable] = (),  # Such as `accuracy`; their names become columns of the history
-    weight_decay: float = 0.0,          # L2 penalty, >= 0
+    weight_decay: float = 0.0,          # L2 penalty, >= 0; with adamw the share of rate * weight that each step takes off
     one_cycle: bool = False,            # Warm up to `learning_rate`, then anneal (Smith 2018), instead of a constant rate
-    plateau: int | None = None,         # ReduceLROnPlateau: epochs without progress before the rate falls
+    plateau: int | None = None,         # ReduceLROnPlateau: epochs without progress before the rate falls; not with one_cycle
     factor: float = 0.1,                # What the rate is multiplied by on a plateau, in (0, 1)
     patience: int | None = None,        # Early stopping: epochs without progress before training ends
     keep_best: bool = False,            # Put back the weights of the best epoch at the end
-    monitor: str = "valid_loss",        # The column that plateau, patience and keep_best watch
+    monitor: str = "valid_loss",        # What plateau, patience, keep_best watch; low is good for losses, high for other columns
     callbacks: Sequence[Callback] = (), # Further fastai callbacks
-    groups: Callable | None = None,     # model -> lists of parameters, the layers next to the input first
+    groups: Callable | None = None,     # model -> lists with every parameter once, the layers next to the input first
     freeze_to: int = 0,                 # Train only the groups from this one on; -1: the last one
     train_batch_norm: bool = True,      # Batch normalization in frozen groups goes on learning
     mixed_precision: bool | None = None, # 16-bit numbers in the forward pass; None: on CUDA only
@@ -291,12 +331,13 @@ def fit(
 ) -> Training:
     """Train `model` and return a `Training`; bars or lines are shown by where the output goes.
 
-    With `checkpoint`, a training that was interrupted goes on, and one that is finished is returned at once.
+    With `checkpoint`, a training that was interrupted goes on, and one that is finished is returned at once. Make network
+    and loaders anew for each call, after `seed_everything`: their state at the beginning tells which training it is.
+    (After an error both are put back, and the call can be repeated as it is.)
     Raises `BadSetting` for settings that cannot work and `PetsLearnError` when the loss stops being a number, and when the
     folder holds another training or cannot be used.
     """
-    if not isinstance(epochs, Integral) or epochs < 1 or not 0 < factor < 1:
-        raise BadSetting(f"epochs={epochs}, factor={factor}; give whole epochs >= 1 and factor between 0 and 1")
+    _check_switches(epochs, factor, weight_decay, plateau, patience, one_cycle)
     rate, mode = _checked_rate(learning_rate, groups is not None), precision(mixed_precision, _place(dls))
     if groups is not None: _checked_groups(model, groups, freeze_to)
     elif freeze_to: raise BadSetting(f"freeze_to is {freeze_to}; give groups= as well, which says what is frozen")
@@ -309,7 +350,8 @@ def fit(
         chosen.append(Checkpoint(checkpoint, checkpoint_every, {
             "optimizer's name": optimizer, "learning_rate": rate, "weight_decay": weight_decay, "one_cycle": one_cycle,
             "plateau": plateau, "factor": factor, "patience": patience, "keep_best": keep_best, "monitor": monitor,
-            "freeze_to": freeze_to, "train_batch_norm": train_batch_norm, "mixed_precision": mode,
+            "groups": _group_names(model, groups), "freeze_to": freeze_to, "train_batch_norm": train_batch_norm,
+            "mixed_precision": mode,
             "callbacks": [_callback_settings(callback) for callback in callbacks]}))
     learner = _learner(model, dls, loss, optimizer, weight_decay, groups, metrics=list(measures), train_bn=train_batch_norm,
                        cbs=chosen)
@@ -321,6 +363,7 @@ def fit(
     history = history_table(learner)
     best = next((cb.best_epoch for cb in learner.cbs if isinstance(cb, KeepBest)), len(history) - 1)
     earlier = next((cb.earlier for cb in learner.cbs if isinstance(cb, Checkpoint)), 0.0)
+    learner.remove_cb(Checkpoint)  # the folder belongs to this training, not to what the learner does next
     return Training(model, history, best, earlier + time.perf_counter() - started, learner)
 
 # %% ../nbs/workshop/05_training.ipynb #ca2a18f2
@@ -428,6 +471,7 @@ def judge(
     if not valid or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise BadSetting("rows of probabilities must be >= 0 and sum to 1, and labels must be 0 to C - 1; "
                          "apply softmax to logits first")
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)  # those of 32-bit networks are off by 1e-7
     classes = np.arange(probabilities.shape[1])
     predicted = probabilities.argmax(axis=1)
     right = int((predicted == labels).sum())
@@ -444,7 +488,10 @@ def predict(
     model: nn.Module, # Returns (N, C) logits, or (N, 1) for two classes
     batches: Any,     # Iterable of batches; the first element of each is the input, the second, if any, the labels
 ) -> tuple[np.ndarray, np.ndarray]:
-    "Class probabilities (N, C) and labels (N,), in the order of `batches`, in evaluation mode. Every layer's mode is put back."
+    """Class probabilities (N, C) and labels (N,), in the order of `batches`, in evaluation mode.
+
+    The labels are (0,) where the batches hold none. Every layer's mode is put back.
+    """
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
     outputs, labels = [], []
     with evaluation_mode(model), torch.no_grad():
@@ -464,15 +511,25 @@ class Watch(Callback):
     "Judges a further part after each epoch; no decision rests on it."
     order = TrackerCallback.order - 1  # before early stopping, which ends the epoch's callbacks
 
-    def __init__(self, batches: Any): self.batches = batches
+    def __init__(
+        self,
+        batches: Any, # As for `predict`, with labels
+    ) -> None:
+        self.batches = batches
+
     def before_fit(self) -> None: self.judgments: list[Judgment] = []
 
     def after_epoch(self) -> None:
-        with no_random(): self.judgments.append(judge(*predict(self.model, self.batches)))  # loaders draw random numbers too
+        before = random_states()  # loaders draw random numbers too
+        try: self.judgments.append(judge(*predict(self.model, self.batches)))
+        finally: load_random_states(before)
 
     def state(self) -> dict[str, Any]: return {"judgments": [asdict(judgment) for judgment in self.judgments]}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(
+        self,
+        state: dict[str, Any], # What `state` returned
+    ) -> None:
         self.judgments = [Judgment(**judgment) for judgment in state["judgments"]]
 
     def history(self) -> pd.DataFrame:

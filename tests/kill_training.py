@@ -99,14 +99,15 @@ def die_at_rename(number: int, after: bool) -> None:
     Path.replace = counted
 
 
-def start(work) -> int:
+def start(work, said: str | os.PathLike[str] = os.devnull) -> int:
+    """A process that does the work; what it prints is appended to the file `said`."""
     child = os.fork()
     if child:
         return child
     status = 1
     try:
         torch.set_num_threads(THREADS)
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+        sys.stdout = Path(said).open("a")  # noqa: SIM115 - until the process ends
         work()
         status = 0
     finally:
@@ -160,7 +161,7 @@ def main() -> None:
         report = {"calm": same(expected, read_checkpoint(root / "calm-result" / "epoch-00000.json")), "unlike": []}
         report |= {"duration": round(duration, 2), "kills": 0, "starts": 0, "killed": 0, "resumed": 0}
         for i in range(asked.kills):
-            folder, result = root / str(i), root / f"{i}-result"
+            folder, result, said = root / str(i), root / f"{i}-result", root / f"{i}-said"
             moment = duration * (i + chance.random()) / asked.kills  # spread over the whole run
             rename = (1 + chance.randrange(2 * options["epochs"]), chance.random() < 0.5) if i % 4 == 3 else None
 
@@ -171,11 +172,11 @@ def main() -> None:
 
             status, times = wait(start(first), None if rename else moment), 1
             report["killed"] += status == -signal.SIGKILL
-            report["resumed"] += bool(list(folder.glob("epoch-*.json")))
             again = [chance.random() * duration] if chance.random() < 0.3 else []  # some are killed a second time
             while status and times < 5:
-                status = wait(start(lambda f=folder, r=result: train(options, f, r)), again.pop() if again else None)
+                status = wait(start(lambda f=folder, r=result: train(options, f, r), said), again.pop() if again else None)
                 times += 1
+            report["resumed"] += said.exists() and "going on after epoch" in said.read_text()
             report["starts"] += times
             report["kills"] += 1
             made = read_checkpoint(result / "epoch-00000.json")

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import CancelFitException
+from fastai.callback.training import GradientAccumulation
 from fastai.data.core import DataLoaders
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pets_learn import checkpoints
 from pets_learn.batches import dataloaders
-from pets_learn.run import BadSetting, PetsLearnError, seed_everything
+from pets_learn.run import BadSetting, PetsLearnError, environment, seed_everything
 from pets_learn.training import (
     Callback,
     EarlyStoppingCallback,
@@ -79,6 +81,13 @@ class Cut(Callback):
     def __init__(self, at: int, error: type[BaseException] = KeyboardInterrupt):
         self.at, self.left = at, error  # not under its own name: `error` would be one of the settings
 
+    def state(self):
+        """Nothing: where it cuts is no part of the training."""
+        return {}
+
+    def load_state(self, state):
+        pass
+
     def after_loss(self):
         if self.training and self.learn.train_iter == self.at and self.left:
             error, self.left = self.left, None
@@ -97,6 +106,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(root, configuration, kills, 
     assert report["calm"], "checkpoints alone must not change a training"
     assert report["same"] == report["kills"] and not report["unlike"], report
     assert report["killed"] >= report["kills"] // 2, "most were killed before their end"
+    assert report["resumed"] >= report["kills"] // 2, "training anew would give the same bits as well"
 
 
 @pytest.mark.parametrize("at", [0, 3, 5, 12, 19])
@@ -143,6 +153,13 @@ def test_a_finished_training_comes_back_at_once(tmp_path, monkeypatch):
     assert_same(first, again)
     assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.name != ".lock"}
     assert again.seconds >= first.seconds * 0.5, "the seconds of the training are those that it took"
+
+
+def test_the_learner_of_a_training_with_checkpoints_can_be_used_further(tmp_path):
+    made = train(tmp_path, 2)
+    assert made.learner.validate()[0] == pytest.approx(made.history.valid_loss.iloc[-1])
+    made.learner.fit(1)
+    assert sorted(path.stem for path in tmp_path.glob("epoch-*.json")) == ["epoch-00001", "epoch-00002"]
 
 
 def test_early_stop_stays_stopped(tmp_path):
@@ -394,7 +411,75 @@ def test_another_number_of_threads_is_said(tmp_path, capsys):
     train(tmp_path, 1)
     torch.set_num_threads(2)
     train(tmp_path, 2)
-    assert "begun on cpu, 1 threads" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "begun on cpu, 1 thread, 1 process, torch" in said and "now cpu, 2 threads, 1 process, torch" in said
+
+
+def test_only_the_main_process_speaks(tmp_path, capsys):
+    cut = Cut(17)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, callbacks=[cut])
+    max(tmp_path.glob("epoch-*.json")).write_text("{}")
+    capsys.readouterr()
+    with environment(RANK="1", WORLD_SIZE="2"):
+        train(tmp_path, callbacks=[cut])
+    assert "checkpoint" not in capsys.readouterr().out
+    assert not (tmp_path / "epoch-00004.json").exists(), "and only it writes"
+
+
+def test_gradients_that_wait_for_a_step_are_kept(tmp_path):
+    """24 photos a step and 40 an epoch: at the end of the first epoch two batches wait."""
+
+    def run(folder, cut):
+        return train(folder, callbacks=[cut, GradientAccumulation(n_acc=24)])
+
+    cut = Cut(7)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, cut)
+    waiting = checkpoints.newest_checkpoint(tmp_path)["state"]["gradients"]
+    assert set(waiting) == {"2.weight", "2.bias", "3.weight", "3.bias", "4.weight", "4.bias"}
+    assert waiting["4.weight"].abs().max() > 0
+    assert_same(run(tmp_path, cut), run(None, cut))
+
+
+def test_a_cancel_in_the_middle_of_an_epoch_is_no_end(tmp_path):
+    cut = Cut(12, CancelFitException)
+    assert len(train(tmp_path, callbacks=[cut]).history) == 2
+    assert sorted(path.stem for path in tmp_path.glob("epoch-*.json")) == ["epoch-00001", "epoch-00002"]
+    assert not checkpoints.newest_checkpoint(tmp_path)["stopped"]
+    assert_same(train(tmp_path, callbacks=[cut]), train(callbacks=[cut]))
+
+
+def test_groups_cut_elsewhere_are_another_training(tmp_path):
+    def groups(at):
+        return lambda model: [list(model[:at].parameters()), list(model[at:].parameters())]
+
+    train(tmp_path, 1, groups=groups(3))
+    with pytest.raises(PetsLearnError, match="groups"):
+        train(tmp_path, 1, groups=groups(4))
+    assert len(train(tmp_path, 2, groups=groups(3)).history) == 2
+
+
+def test_the_same_objects_again_are_told_to_be_made_anew(tmp_path):
+    seed_everything(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    dls = dataloaders(photos(), LABELS, range(40), range(40, 60), batch_size=8)
+    fit(model, dls, nn.CrossEntropyLoss(), 1, checkpoint=tmp_path)
+    with pytest.raises(PetsLearnError, match="make network and loaders anew for each call, after seed_everything"):
+        fit(model, dls, nn.CrossEntropyLoss(), 2, checkpoint=tmp_path)
+
+
+def test_random_numbers_on_apples_cards_come_back(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: torch.tensor([7], dtype=torch.uint8))
+    monkeypatch.setattr(torch.mps, "set_rng_state", given.append)
+    states = checkpoints.random_states()
+    checkpoints.load_random_states(states)
+    assert [state.tolist() for state in given] == [[7]] and "torch_mps_state" in states
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    checkpoints.load_random_states(states)
+    assert len(given) == 1
 
 
 def test_no_pickle_in_a_checkpoint(tmp_path):

@@ -19,7 +19,7 @@ from pets_learn import distributed
 from pets_learn.batches import Augmentation, BatchLoader, dataloaders
 from pets_learn.distributed import DistributedTraining, ProcessFailed, connect, is_main_process, launch
 from pets_learn.distributed import predict_in_parallel, world
-from pets_learn.run import BadSetting, environment, seed_everything
+from pets_learn.run import BadSetting, PetsLearnError, environment, seed_everything
 from pets_learn.training import Callback, Watch, accuracy, fit, predict
 
 pytestmark = pytest.mark.usefixtures("smoke")
@@ -155,10 +155,11 @@ def stop_in_the_middle() -> None:
     distributed.sum_over_processes([1.0], accelerator)  # waits for process 1, which does not come
 
 
-def test_error_of_one_process_ends_all(tmp_path):
+def test_error_of_one_process_ends_all(capfd):
     with pytest.raises(ProcessFailed, match="process 1 of 2 failed with ValueError: no photo left") as caught:
         launch(stop_in_the_middle, 2, threads=1, timeout=120)
     assert "stop_in_the_middle" in caught.value.__notes__[0]
+    assert "Terminating process" not in capfd.readouterr().err
 
 
 def test_killed_process_is_reported():
@@ -171,11 +172,18 @@ def test_time_limit_stops_all(tmp_path):
         Path(file).write_text(str(os.getpid()))
         time.sleep(600)
 
-    with pytest.raises(ProcessFailed, match="did not end within 8 s and were stopped"):
-        launch(sleep, 1, str(tmp_path / "pid"), timeout=8)
-    if (tmp_path / "pid").exists():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / "pid").read_text()), 0)
+    with pytest.raises(ProcessFailed, match="did not end within 20 s and were stopped"):
+        launch(sleep, 1, str(tmp_path / "pid"), timeout=20)
+    assert (tmp_path / "pid").exists(), "it had begun"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_process_that_torchrun_started_alone_does_the_work_itself():
+    with environment(RANK="0", WORLD_SIZE="1"):
+        assert launch(os.getpid, 1) == os.getpid()
+    with environment(RANK="1", WORLD_SIZE="1"), pytest.raises(BadSetting, match="unset both"):
+        launch(os.getpid, 1)
 
 
 def test_bad_settings(monkeypatch):
@@ -261,7 +269,20 @@ class StopsOnce(Callback):
 
     stopped = False  # of the class: the callback of the second training knows it
 
+    def before_fit(self):
+        self.trained = []
+
+    def state(self):
+        return {}  # what this process does is counted, not what the checkpoint's did
+
+    def load_state(self, state):
+        pass
+
     def after_batch(self):
+        if self.training:
+            if not self.trained:
+                self.drawn = torch.rand(8)  # as dropout would
+            self.trained.append(self.epoch)
         if self.training and self.epoch == 2 and not StopsOnce.stopped:
             StopsOnce.stopped = True
             raise KeyboardInterrupt
@@ -272,9 +293,15 @@ def interrupted(folder: str) -> dict:
     options = {"epochs": 4, "checkpoint": folder, "one_cycle": True, "optimizer": "adam", "learning_rate": 0.01}
     with pytest.raises(KeyboardInterrupt):
         train(network(), loaders(), callbacks=[StopsOnce()], **options)
-    connect().wait_for_everyone()
-    made = train(network(), loaders(), callbacks=[StopsOnce()], **options)
-    return {"history": made.history.to_dict("list"), "weights": [value.tolist() for value in made.model.state_dict().values()]}
+    counter = StopsOnce()
+    made = train(network(), loaders(), callbacks=[counter], **options)
+    found = {"history": made.history.to_dict("list"), "weights": [value.tolist() for value in made.model.state_dict().values()]}
+    drawn = connect().gather(counter.drawn).view(-1, 8).tolist()
+    apart = options | {"epochs": 1, "checkpoint": f"{folder} of {world()[0]}"}  # as on two machines without a shared disk
+    train(network(), loaders(), **apart)
+    with pytest.raises(PetsLearnError, match=r"^the processes do not see the same checkpoints in .*disk that all machines share"):
+        train(network(), loaders(), **apart)
+    return found | {"trained": counter.trained, "drawn": drawn}
 
 
 def test_training_of_two_processes_goes_on_from_a_checkpoint(tmp_path):
@@ -282,6 +309,8 @@ def test_training_of_two_processes_goes_on_from_a_checkpoint(tmp_path):
     whole = train(network(), loaders(), **options)
     resumed = launch(interrupted, 2, str(tmp_path / "checkpoint"), threads=1, timeout=240)
     assert [len(values) for values in resumed["history"].values()] == [4] * len(resumed["history"])
+    assert resumed["trained"] == [2] * 5 + [3] * 5, "the first two epochs are not trained again"
+    assert resumed["drawn"][0] != resumed["drawn"][1], "each rank has random numbers of its own"
     for name, values in whole.history.to_dict("list").items():
         np.testing.assert_allclose(resumed["history"][name], values, atol=1e-4)
     for found, expected in zip(resumed["weights"], whole.model.state_dict().values(), strict=True):

@@ -75,6 +75,21 @@ def test_keep_best_returns_the_best_epoch():
         assert float(nn.functional.cross_entropy(made.model(x), y)) == pytest.approx(made.history.valid_loss.min(), rel=1e-5)
 
 
+def test_a_monitor_that_is_never_a_number_keeps_the_last_epoch():
+    def loss(z, y):
+        return nn.functional.cross_entropy(z, y) * (1 if torch.is_grad_enabled() else float("nan"))
+
+    with pytest.warns(UserWarning, match="valid_loss was a finite number in no epoch"):
+        made = training.fit(nn.Linear(4, 2), problem(), loss, 3, keep_best=True)
+    assert made.best_epoch == 2 and made.history.valid_loss.isna().all()
+
+
+def test_fastais_plot_of_the_losses_counts_batches(tmp_path):
+    recorder = train(epochs=3, checkpoint=tmp_path).learner.recorder
+    assert recorder.iters == [6, 12, 18] and len(recorder.losses) == 18
+    assert train(epochs=4, checkpoint=tmp_path).learner.recorder.iters == [6, 12, 18, 24]
+
+
 def test_early_stop_after_patience():
     made = training.fit(nn.Linear(4, 2), problem(), lambda z, y: z.sum() * 0 + 1, epochs=20, patience=3, keep_best=True)
     assert len(made.history) == 4 and made.best_epoch == 0
@@ -124,6 +139,11 @@ def test_bad_settings_are_refused_before_training():
         ({"learning_rate": 0}, "learning_rate > 0"),
         ({"optimizer": "x"}, "choose from"),
         ({"plateau": 1, "factor": 2}, "factor between"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; give a number >= 0"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
+        ({"plateau": 0}, "plateau is 0; give whole epochs >= 1"),
+        ({"patience": 0.5}, "patience is 0.5; give whole epochs >= 1"),
+        ({"plateau": 2, "one_cycle": True}, "choose one of the two"),
     ]:
         with pytest.raises(BadSetting, match=words):
             train(**options)

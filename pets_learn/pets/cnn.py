@@ -135,7 +135,7 @@ def summarize(
     "The figures of several runs as records, with means and ranges over the seeds."
     others = {"loss": "nats", "best_valid_loss": "nats", "last_valid_loss": "nats", "gap": "difference of shares",
               "best_epoch": "epoch", "parameters": "parameters"}
-    names = [name for name in table if name not in ("seed", "seconds")]
+    names = [str(name) for name in table if name not in ("seed", "seconds")]
     return {name: figure(table[name], others.get(name, "share"), "lower" if name in others else "higher",
                          seed_figure=9_494_561 if name == "parameters" else None, seed_row=3) for name in names}
 

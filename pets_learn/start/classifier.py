@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os, time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,12 @@ from ..show import COLORS, display_figure, new_figure
 from ..widgets import coverage_and_accuracy
 
 # %% auto #0
-__all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'STRENGTHS', 'AUGMENTATION', 'FEW', 'RATES', 'TASKS', 'LabeledPhotos',
-           'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier', 'pretrained_classifier',
+__all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'STRENGTHS', 'AUGMENTATION', 'SHARES', 'FEW', 'RATES', 'TASKS',
+           'LabeledPhotos', 'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier', 'pretrained_classifier',
            'starting_network', 'pooled_features', 'linear_head', 'head_probabilities', 'choose_strength', 'set_head',
-           'layer_groups', 'fine_tune', 'temper', 'best_temperature', 'species_outputs', 'merged', 'TrainedClassifier',
-           'train_classifier', 'confused_pairs', 'plot_certainty', 'species_network', 'classifier_facts',
-           'save_classifier']
+           'layer_groups', 'fine_tune', 'blend', 'choose_share', 'temper', 'best_temperature', 'species_outputs',
+           'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training', 'confused_pairs', 'plot_certainty',
+           'species_network', 'classifier_facts', 'save_classifier']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def choose_strength(
     photos: LabeledPhotos,
     strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[float, pd.DataFrame]:
-    "The strength whose head, trained on the training part, has the lowest loss on the validation part; and a table of all."
+    "The strength whose head, trained on the training part, is right most often on the validation part; and a table."
     from pets_learn.training import judge
     train, valid = photos.rows("train"), photos.rows("valid")
     rows = []
@@ -279,7 +279,7 @@ def choose_strength(
         judged = judge(head_probabilities(head, features[valid], len(photos.classes)), photos.labels[valid])
         rows.append({"strength": strength, "accuracy": judged.accuracy, "loss": judged.loss})
     table = pd.DataFrame(rows).set_index("strength")
-    return strengths[int(table.loss.to_numpy().argmin())], table
+    return strengths[int(table.accuracy.to_numpy().argmax())], table
 
 # %% ../../nbs/start/02_classifier.ipynb #73b14d20
 def set_head(
@@ -314,15 +314,57 @@ def fine_tune(
     learning_rate: tuple[float, float], # Of the late features, and of the head
     seed: int = 0,                   # Of the order and the augmentation
     checkpoint: Path | None = None,  # Folder for an interrupted training to go on from
+    keep_best: bool = False,         # Keep the epoch with the lowest validation loss instead of the last one
 ) -> Training:
-    "Train all but the early layers with one-cycle and AdamW; the weights of the epoch with the lowest validation loss are kept."
+    "Train all but the early layers on the training part, with one-cycle and AdamW; changes the network in place."
     from pets_learn.training import accuracy, fit
     train, valid = photos.rows("train"), photos.rows("valid")
     dls = dataloaders(photos.cache, photos.labels, train, valid, vocab=photos.classes, batch_size=32, drop_last=len(train) > 32,
                       augmentation=AUGMENTATION, channels_last=True, device=device(), seed=seed)
     return fit(model, dls, nn.CrossEntropyLoss(label_smoothing=0.1), epochs, learning_rate, "adamw", [accuracy],
-               weight_decay=0.05, one_cycle=True, keep_best=True, groups=layer_groups,
+               weight_decay=0.05, one_cycle=True, keep_best=keep_best, groups=layer_groups,
                freeze_to=len(layer_groups(model)) - 2, train_batch_norm=False, checkpoint=checkpoint)
+
+# %% ../../nbs/start/02_classifier.ipynb #60eb8e4b
+def _probabilities(model: PhotoNetwork, photos: LabeledPhotos, rows: np.ndarray) -> np.ndarray:
+    "What the network says to these rows, (N, C)."
+    from pets_learn.training import predict
+    place, bytes_of = next(model.parameters()).device, photos.cache.photos
+    batches = ((torch.from_numpy(np.array(bytes_of[rows[start:start + 64]])).to(place).float() / 255,)
+               for start in range(0, len(rows), 64))
+    return predict(model, batches)[0]
+
+# %% ../../nbs/start/02_classifier.ipynb #ddd63b91
+SHARES = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
+
+def blend(
+    model: PhotoNetwork,      # Gets the weights
+    before: dict[str, Tensor], # State of the network before fine-tuning
+    after: dict[str, Tensor],  # State after it
+    share: float,             # How much of `after`, 0 to 1
+) -> None:
+    "Give the network weights between two states; whole numbers, such as counters, come from `after`."
+    model.load_state_dict({name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+                           for name, value in after.items()})
+
+# %% ../../nbs/start/02_classifier.ipynb #c6c84982
+def choose_share(
+    model: PhotoNetwork,       # Is left with the weights of the best share
+    before: dict[str, Tensor], # State of the network before fine-tuning
+    after: dict[str, Tensor],  # State after it
+    photos: LabeledPhotos,
+) -> tuple[float, pd.DataFrame]:
+    "The share with the lowest loss on the validation part, and a table of all `SHARES`."
+    from pets_learn.training import judge
+    valid, rows = photos.rows("valid"), []
+    for share in SHARES:
+        blend(model, before, after, share)
+        judged = judge(_probabilities(model, photos, valid), photos.labels[valid])
+        rows.append({"share": share, "accuracy": judged.accuracy, "loss": judged.loss})
+    table = pd.DataFrame(rows).set_index("share")
+    best = SHARES[int(table.loss.to_numpy().argmin())]
+    blend(model, before, after, best)
+    return best, table
 
 # %% ../../nbs/start/02_classifier.ipynb #1357263e
 def temper(
@@ -379,7 +421,8 @@ class TrainedClassifier:
     temperature: float
     judged_by: str = "test part" # Or "5-fold cross-validation"
     linear: np.ndarray | None = None # The probabilities of a linear head on the frozen features, where there was one
-    training: Training | None = None # Of the fine-tuning
+    training: Training | None = None # Of the fine-tuning that decided
+    share: float | None = None       # Of the fine-tuning that was kept
 
     @property
     def test(self) -> Judgment:
@@ -410,14 +453,6 @@ class TrainedClassifier:
                              "probability": self.probabilities.max(axis=1), "right": best == truth})
 
 # %% ../../nbs/start/02_classifier.ipynb #3385f960
-def _probabilities(model: PhotoNetwork, photos: LabeledPhotos, rows: np.ndarray) -> np.ndarray:
-    "What the network says to these rows, (N, C)."
-    from pets_learn.training import predict
-    place, bytes_of = next(model.parameters()).device, photos.cache.photos
-    batches = ((torch.from_numpy(np.array(bytes_of[rows[start:start + 64]])).to(place).float() / 255,)
-               for start in range(0, len(rows), 64))
-    return predict(model, batches)[0]
-
 def _calibrate(model: PhotoNetwork, temperature: float) -> None:
     with torch.no_grad():
         for values in (model.head.weight, model.head.bias): values /= temperature
@@ -430,6 +465,7 @@ def train_classifier(
     epochs: int | None = None,      # Of fine-tuning; None: what suits the network and the scale; 0: only the linear head
     seed: int = 0,                  # Of new weights, the order and the augmentation
     checkpoint: Path | None = None, # Folder for an interrupted fine-tuning to go on from
+    refit: bool = False,            # When all is decided, train once more on training and validation photos together
 ) -> TrainedClassifier:
     """A calibrated classifier: linear head on pretrained features, then fine-tuned; judged on the test part.
 
@@ -442,7 +478,7 @@ def train_classifier(
     model = model.to(device()).to(memory_format=torch.channels_last)
     if weights is None: trained = _from_scratch(model, photos, epochs, seed, checkpoint)
     elif len(photos.cache) < FEW: trained = _cross_validated(model, photos, weights, seed)
-    else: trained = _transferred(model, photos, weights, epochs, seed, checkpoint)
+    else: trained = _transferred(model, photos, weights, epochs, seed, checkpoint, refit)
     trained.model.eval()
     trained.seconds = time.perf_counter() - started
     return trained
@@ -450,23 +486,57 @@ def train_classifier(
 # %% ../../nbs/start/02_classifier.ipynb #88cf9283
 def _transferred(
     model: PhotoNetwork, photos: LabeledPhotos, weights: str, epochs: int | None, seed: int, checkpoint: Path | None,
+    refit: bool,
 ) -> TrainedClassifier:
-    "Linear head, fine-tuning, temperature, one look at the test part."
+    "Linear head, fine-tuning, share, temperature, one look at the test part."
     epochs = scale(epochs=(1, 5, 12)).epochs if epochs is None else epochs
-    train, valid, test, both = (photos.rows(*parts) for parts in (("train",), ("valid",), ("test",), ("train", "valid")))
+    both, valid, test = photos.rows("train", "valid"), photos.rows("valid"), photos.rows("test")
     features, labels = pooled_features(model, photos.cache.photos), photos.labels
     strength, table = choose_strength(features, photos)
     print(f"linear head, strength {strength}: {table.accuracy[strength]:.1%} of the validation photos right", flush=True)
-    linear = head_probabilities(linear_head(features[both], labels[both], strength), features[test], len(photos.classes))
-    set_head(model, linear_head(features[train], labels[train], strength))
-    training = fine_tune(model, photos, epochs, RATES["mobilenet_v2"], seed, checkpoint) if epochs else None
+    final = linear_head(features[both], labels[both], strength)
+    linear = head_probabilities(final, features[test], len(photos.classes))
+    pretrained = {name: value.clone() for name, value in model.state_dict().items()}
+    set_head(model, linear_head(features[photos.rows("train")], labels[photos.rows("train")], strength))
+    training, share = _tuned(model, photos, epochs, seed, checkpoint and checkpoint/"decide", None)
     temperature = best_temperature(_probabilities(model, photos, valid), labels[valid])
+    if refit:
+        model.load_state_dict(pretrained)
+        set_head(model, final)
+        if epochs: _tuned(model, with_more_training(photos), epochs, seed, checkpoint and checkpoint/"final", share)
     _calibrate(model, temperature)
-    return TrainedClassifier(model, photos, weights, seed, 0.0, test, _probabilities(model, photos, test), temperature,
-                             linear=linear, training=training)
+    tested = _probabilities(model, photos, test)
+    return TrainedClassifier(model, photos, weights, seed, 0.0, test, tested, temperature, "test part", linear, training, share)
 
 # %% ../../nbs/start/02_classifier.ipynb #b0c41c46
-RATES = {"mobilenet_v2": (1e-4, 1e-3), "small": (3e-3, 3e-3)} # late features and head, chosen on validation parts
+def _tuned(
+    model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None, share: float | None,
+) -> tuple[Training | None, float]:
+    "Fine-tune and go back to a share, which the validation part chooses unless it is given."
+    if not epochs: return None, 0.0
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = fine_tune(model, photos, epochs, RATES["mobilenet_v2"], seed, checkpoint)
+    after = {name: value.clone() for name, value in model.state_dict().items()}
+    if share is None:
+        share, table = choose_share(model, before, after, photos)
+        right = f"{table.accuracy[share]:.1%} of the validation photos right"
+        print(f"share of the fine-tuning that is kept: {share}, {right}", flush=True)
+    else: blend(model, before, after, share)
+    return training, share
+
+# %% ../../nbs/start/02_classifier.ipynb #7ed012dc
+def with_more_training(
+    photos: LabeledPhotos,
+) -> LabeledPhotos:
+    "The same photos, with all validation photos but the first of each class in the training part."
+    valid = photos.rows("valid")
+    _, first = np.unique(photos.labels[valid], return_index=True)
+    parts = photos.parts.copy()
+    parts[np.delete(valid, first)] = "train"
+    return replace(photos, parts=parts)
+
+# %% ../../nbs/start/02_classifier.ipynb #0fe61330
+RATES = {"mobilenet_v2": (3e-4, 5e-4), "small": (3e-3, 3e-3)} # late features and head, chosen on validation parts
 
 def _from_scratch(
     model: PhotoNetwork, photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None,
@@ -475,7 +545,7 @@ def _from_scratch(
     epochs = scale(epochs=(1, 15, 30)).epochs if epochs is None else epochs
     if epochs < 1: raise BadSetting("without ImageNet weights there is nothing to put a linear head on; give at least 1 epoch")
     valid, test = photos.rows("valid"), photos.rows("test")
-    training = fine_tune(model, photos, epochs, RATES["small"], seed, checkpoint)
+    training = fine_tune(model, photos, epochs, RATES["small"], seed, checkpoint, keep_best=True)
     temperature = best_temperature(_probabilities(model, photos, valid), photos.labels[valid])
     _calibrate(model, temperature)
     probabilities = _probabilities(model, photos, test)
@@ -555,7 +625,8 @@ def classifier_facts(
     if linear is not None: figures["accuracy of a linear head on frozen features"] = linear.accuracy
     merge = species_outputs(photos.classes) if task == "species" else None
     provenance = {"data": photos.describe(), "generated stand-ins": photos.generated, "judged by": trained.judged_by,
-                  "seed": trained.seed, "started from": trained.weights or "random weights", "seconds": round(trained.seconds, 1)}
+                  "seed": trained.seed, "started from": trained.weights or "random weights",
+                  "share of fine-tuning": trained.share, "seconds": round(trained.seconds, 1)}
     network = "small" if trained.weights is None else "mobilenet_v2"
     return {"builder": "pets_learn.start.classifier:image_classifier", "task": task, "license": _license(photos),
             "arguments": {"classes": len(photos.classes), "network": network, "merge": merge}, "figures": figures,
@@ -577,3 +648,226 @@ def save_classifier(
     "Save the network with all that is known of it, as `deploy.save_model` does; returns the folder."
     network = species_network(trained.model, trained.photos.classes) if task == "species" else trained.model
     return save_model(network, folder, extra=extra, **classifier_facts(trained, task))
+
+# %% ../../nbs/start/02_classifier.ipynb #2c42d05a
+# The exercises above are declared in the cells from here on, their solutions included.
+from collections.abc import Callable
+from pets_learn.exercises import Exercise, Mistake
+
+# %% ../../nbs/start/02_classifier.ipynb #87019e08
+def _accuracy_when_sure(
+    probabilities: np.ndarray, # (N, C) float64, each row sums to 1
+    labels: np.ndarray,        # (N,) int: index of the true class
+    threshold: float,          # A photo gets an answer when its top probability is at least this
+) -> tuple[float, float]:
+    "The share of the photos that get an answer, and the accuracy among these: NaN if there are none."
+    sure = probabilities.max(axis=1) >= threshold
+    right = probabilities.argmax(axis=1) == labels
+    accuracy = float(right[sure].mean()) if sure.any() else float("nan")
+    return float(sure.mean()), accuracy
+
+# %% ../../nbs/start/02_classifier.ipynb #0808457e
+def _has_one_top(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> bool:
+    count, classes = probabilities.shape
+    top_two = np.sort(probabilities, axis=1)[:, -2:]
+    return (labels.shape == (count,) and count > 0 and classes > 1 and set(labels.tolist()) <= set(range(classes))
+            and np.allclose(probabilities.sum(axis=1), 1) and bool((top_two[:, 0] < top_two[:, 1]).all()) and 0 <= threshold <= 1)
+
+def _draw_answers(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    count, classes = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+    tenths = rng.multinomial(9, rng.dirichlet(np.full(classes, 0.6), size=count))
+    tenths[np.arange(count), tenths.argmax(axis=1)] += 1  # no two classes tie for the top
+    labels = np.where(rng.random(count) < 0.6, tenths.argmax(axis=1), rng.integers(0, classes, count))
+    top = rng.choice(tenths.max(axis=1)) / 10  # as likely as not, a photo stands exactly on the threshold
+    return tenths / 10, labels, float(top if rng.random() < 0.5 else rng.integers(6, 11) / 10)
+
+# %% ../../nbs/start/02_classifier.ipynb #89897848
+def _share_and_accuracy(sure: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    return float(sure.mean()), float(right[sure].mean()) if sure.any() else float("nan")
+
+def _right_answers(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return probabilities.argmax(axis=1) == labels
+
+# %% ../../nbs/start/02_classifier.ipynb #47ddb0de
+_sure_mistakes: tuple[Mistake, ...] = (
+    Mistake("What about a photo whose top probability is exactly the threshold?",
+            lambda p, labels, t: _share_and_accuracy(p.max(axis=1) > t, _right_answers(p, labels))),
+    Mistake("You count a photo without an answer as a wrong one. The accuracy is a share of the answers that are given.",
+            lambda p, labels, t: ((p.max(axis=1) >= t).mean(), ((p.max(axis=1) >= t) & _right_answers(p, labels)).mean())),
+    Mistake("Your accuracy is the same for every threshold. The photos without an answer do not belong in it.",
+            lambda p, labels, t: ((p.max(axis=1) >= t).mean(), _right_answers(p, labels).mean())),
+    Mistake("Without any answer, none is right and none is wrong. Is that an accuracy of 0, or of 1, or no number at all?",
+            lambda p, labels, t: tuple(np.nan_to_num(_share_and_accuracy(p.max(axis=1) >= t, _right_answers(p, labels)))),
+            sign=lambda inputs, expected, got: bool(np.isnan(expected[1]) and got[0] == 0 and got[1] == got[1])))
+
+# %% ../../nbs/start/02_classifier.ipynb #c720148a
+_sure_mistakes += (
+    Mistake("To decide whether to answer, you look at the true label. Nobody knows it yet: what does the network itself claim?",
+            lambda p, labels, t: _share_and_accuracy(p[np.arange(len(p)), labels] >= t, _right_answers(p, labels))),
+    Mistake("Two numbers, and the order matters: first the share that gets an answer, then the accuracy.",
+            lambda p, labels, t: _share_and_accuracy(p.max(axis=1) >= t, _right_answers(p, labels))[::-1]),
+    Mistake("The first number is a share, between 0 and 1. Yours is a number of photos.",
+            lambda p, labels, t: (float((p.max(axis=1) >= t).sum()),
+                                  _share_and_accuracy(p.max(axis=1) >= t, _right_answers(p, labels))[1])))
+
+# %% ../../nbs/start/02_classifier.ipynb #ce5921e2
+_sure_exercise = Exercise(
+    "start/classifier.accuracy_when_sure", "Allowed to stay silent",
+    """The right panel under *Read the judgment* shows a classifier that may stay silent. It answers when its top probability is
+*at least* a threshold. How often does it answer, and how often is it right *then*?
+
+Write `accuracy_when_sure`. For example, for the rows `[0.9, 0.1]`, `[0.6, 0.4]`, `[0.2, 0.8]`, the labels `[0, 1, 0]` and
+the threshold `0.8` it gives `(0.666..., 0.5)`: the first and the last photo get an answer, and one of the two is right.
+No two classes of a photo tie for the top. If no photo gets an answer, the accuracy is `float("nan")`, *not a number*.""",
+    _accuracy_when_sure, _draw_answers, _has_one_top, _sure_mistakes,
+    examples=((np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), np.array([0, 1, 0]), 0.8),
+              (np.array([[0.7, 0.3]]), np.array([0]), 0.9), (np.array([[0.3, 0.7]]), np.array([1]), 0.7)))
+
+# %% ../../nbs/start/02_classifier.ipynb #632a5a0d
+def _tempered(
+    logits: np.ndarray, # (N, C) float64, of any size
+    temperature: float, # Divides the logits, > 0
+) -> np.ndarray:
+    "The probabilities at this temperature, (N, C) float64; each row sums to 1, also for very large logits."
+    scaled = logits / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+# %% ../../nbs/start/02_classifier.ipynb #3bf925fe
+def _can_be_tempered(logits: np.ndarray, temperature: float) -> bool:
+    return logits.ndim == 2 and min(logits.shape) > 0 and logits.dtype == float and bool(np.isfinite(logits).all()
+           ) and temperature > 0
+
+def _draw_tempered(rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    count, classes = rng.integers(1, 4), rng.integers(2, 5)
+    logits = rng.normal(0, 2, (count, classes)).round(1)
+    if rng.random() < 0.5: logits[rng.integers(count)] += rng.choice([-1000.0, 1000.0, 3000.0])  # of one photo
+    return logits, float(rng.choice([0.25, 0.5, 1.0, 2.0, 4.0], p=[0.2, 0.25, 0.1, 0.25, 0.2]))
+
+# %% ../../nbs/start/02_classifier.ipynb #29a0425d
+def _softmax(logits: np.ndarray, axis: int | None = 1) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+def _softmax_by_powers(logits: np.ndarray, shift: float = 0.0) -> np.ndarray:
+    powers = np.exp(logits - shift)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+# %% ../../nbs/start/02_classifier.ipynb #45efa58e
+_tempered_mistakes: tuple[Mistake, ...] = (
+    Mistake("A temperature above 1 moves the probabilities towards each other. Yours moves them apart.",
+            lambda logits, temperature: _softmax(logits * temperature)),
+    Mistake("Your result does not depend on the temperature.", lambda logits, temperature: _softmax(logits)),
+    Mistake("The temperature works on the logits. Probabilities that are divided by it do not sum to 1 any more.",
+            lambda logits, temperature: _softmax(logits) / temperature),
+    Mistake("You divide probabilities, and apply the softmax to them once more. It takes logits, and it is needed once.",
+            lambda logits, temperature: _softmax(_softmax(logits) / temperature)),
+    Mistake("You apply the softmax twice. The second one takes probabilities for logits and makes them almost equal.",
+            lambda logits, temperature: _softmax(_softmax(logits / temperature))))
+
+# %% ../../nbs/start/02_classifier.ipynb #88b7905a
+_tempered_mistakes += (
+    Mistake("You subtract one number from all photos. Beside a photo with much larger logits, what is left of the others?",
+            lambda logits, temperature: _softmax_by_powers(logits / temperature, (logits / temperature).max())),
+    Mistake("A row is a photo, and each row sums to 1. Over which axis do you sum?",
+            lambda logits, temperature: _softmax(logits / temperature, axis=0),
+            sign=lambda inputs, expected, got: bool(np.isfinite(got).all() and not np.allclose(got.sum(axis=1), 1))),
+    Mistake("For a large logit `exp` is infinite, for a very negative one it is 0. What may be subtracted from all logits of "
+            "a photo without a change in its probabilities?",
+            lambda logits, temperature: _softmax_by_powers(logits / temperature),
+            sign=lambda inputs, expected, got: not np.isfinite(got).all()),
+    Mistake("Cutting off large logits makes 1000 and 1001 equal, but one is still ahead of the other by 1.",
+            lambda logits, temperature: _softmax(np.clip(logits / temperature, -500, 500)),
+            sign=lambda inputs, expected, got: bool(abs(inputs[0]).max() > 100 and np.allclose(got.sum(axis=1), 1)
+                                                    and not np.allclose(got, expected, atol=1e-3))))
+
+# %% ../../nbs/start/02_classifier.ipynb #39fe94ef
+_tempered_exercise = Exercise(
+    "start/classifier.tempered", "A softmax with a temperature",
+    r"""`temper` above gets probabilities. A network gives logits, and from there the way is shorter: divide by the temperature,
+$T$, then take the softmax $p_i = e^{z_i / T} / \sum_j e^{z_j / T}$. But $e^{1000}$ is larger than any floating-point number.
+
+Write `tempered`, which is right for logits of any size. For example, `tempered(np.array([[2.0, 0.0]]), 2.0)` gives
+`[[0.731..., 0.268...]]`, and so does `tempered(np.array([[1002.0, 1000.0]]), 2.0)`.""",
+    _tempered, _draw_tempered, _can_be_tempered, _tempered_mistakes,
+    examples=((np.array([[2.0, 0.0]]), 2.0), (np.array([[1002.0, 1000.0]]), 2.0), (np.array([[-1000.0, -1001.0]]), 0.5),
+              (np.array([[1000.0, 999.0], [0.0, 1.0], [-1000.0, -999.0]]), 1.0)))
+
+# %% ../../nbs/start/02_classifier.ipynb #fdfb27e6
+def _merged_logits(
+    logits: np.ndarray,      # (N, C) float64, of any size
+    groups: list[list[int]], # The outputs that make up each of the G classes; each output is in one group
+) -> np.ndarray:
+    "The logit of each group, (N, G) float64: its softmax is the sum of the probabilities in the group."
+    columns = []
+    for group in groups:
+        members = logits[:, group]
+        top = members.max(axis=1, keepdims=True)
+        columns.append(top[:, 0] + np.log(np.exp(members - top).sum(axis=1)))
+    return np.stack(columns, axis=1)
+
+# %% ../../nbs/start/02_classifier.ipynb #4b8d3164
+def _are_groups(logits: np.ndarray, groups: list[list[int]]) -> bool:
+    outputs = sorted(output for group in groups for output in group)
+    return (logits.ndim == 2 and len(logits) > 0 and logits.dtype == float and bool(np.isfinite(logits).all())
+            and all(groups) and len(groups) > 1 and outputs == list(range(logits.shape[1])))
+
+def _draw_groups(rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
+    count, classes = int(rng.integers(1, 4)), int(rng.integers(3, 6))
+    cuts = rng.choice(np.arange(1, classes), int(rng.integers(1, 3)), replace=False)
+    groups = [sorted(group.tolist()) for group in np.split(rng.permutation(classes), np.sort(cuts))]
+    logits = rng.normal(0, 2, (count, classes)).round(1)
+    if rng.random() < 0.5: logits[:, groups[rng.integers(len(groups))]] += rng.choice([-1000.0, 1000.0])
+    return logits, groups
+
+# %% ../../nbs/start/02_classifier.ipynb #78b2a8cc
+def _of_groups(logits: np.ndarray, groups: list[list[int]], value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    "What a function of a group's logits, (N, members) -> (N,), gives for each group."
+    return np.stack([value(logits[:, group]) for group in groups], axis=1)
+
+def _log_sum(members: np.ndarray) -> np.ndarray:
+    return np.logaddexp.reduce(members, axis=1)
+
+# %% ../../nbs/start/02_classifier.ipynb #9f0371c2
+_merged_mistakes: tuple[Mistake, ...] = (
+    Mistake("Two probabilities are added. Two logits that are added stand for probabilities that are multiplied.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: z.sum(axis=1))),
+    Mistake("Ten breeds with a probability of 0.05 each make 0.5 together. A mean does not grow with the number of breeds.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: z.mean(axis=1))),
+    Mistake("The largest logit is the logit of one breed. Two breeds that are equally likely are twice as likely together.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: z.max(axis=1))),
+    Mistake("These are probabilities already. Whoever gets your result will apply a softmax to it: what must it be for that?",
+            lambda logits, groups: _of_groups(_softmax(logits), groups, lambda z: z.sum(axis=1))),
+    Mistake("You add up the powers of e, and stop. Which function leads from there back to a logit?",
+            lambda logits, groups: _of_groups(np.exp(logits), groups, lambda z: z.sum(axis=1))))
+
+# %% ../../nbs/start/02_classifier.ipynb #7172dbe7
+_merged_mistakes += (
+    Mistake("Close: your result gives the right probabilities. But a group of one output must have the logit of that output.",
+            lambda logits, groups: _of_groups(logits, groups, _log_sum) - _log_sum(logits)[:, None]),
+    Mistake("What you subtracted to keep `exp` small is still missing in the result.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: _log_sum(z - z.max(axis=1, keepdims=True)))),
+    Mistake("You average over the members of a group, which holds its size against it. It is as likely as all of them together.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: _log_sum(z) - np.log(z.shape[1]))),
+    Mistake("A row is a photo and a column is a group. Yours is the other way round.",
+            lambda logits, groups: _of_groups(logits, groups, _log_sum).T),
+    Mistake("For a large logit `exp` is infinite; for a very negative one it is 0, which has no logarithm. Subtract something "
+            "first. Which number is large enough for this photo and this group, and not too large?",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: np.log(np.exp(z).sum(axis=1))),
+            sign=lambda inputs, expected, got: not np.isfinite(got).all()))
+
+# %% ../../nbs/start/02_classifier.ipynb #5afc8d6d
+_merged_exercise = Exercise(
+    "start/classifier.merged_logits", "From breeds to species, in logits",
+    r"""`PhotoNetwork` merges the outputs of 37 breeds into two, cat and dog. The probability of a group is the sum of the
+probabilities in it, so the group behaves like one class with the logit $\log \sum_{i \in G} e^{z_i}$. Question 5 shows why.
+
+Write `merged_logits` with NumPy, for logits of any size. For example, `merged_logits(np.log([[5.0, 2.0, 3.0]]), [[0, 1], [2]])`
+gives the logarithms of `[[7.0, 3.0]]`, and `merged_logits(np.array([[1000.0, 0.0, -1000.0]]), [[0, 1], [2]])`
+gives `[[1000.0, -1000.0]]`.""",
+    _merged_logits, _draw_groups, _are_groups, _merged_mistakes,
+    examples=((np.log([[5.0, 2.0, 3.0]]), [[0, 1], [2]]), (np.array([[1000.0, 0.0, -1000.0]]), [[0, 1], [2]]),
+              (np.array([[0.0, 0.0, 0.0, 0.0]]), [[3, 0, 1], [2]]), (np.array([[-1000.0, 0.0, -1000.0]]), [[1], [0, 2]])))
+
+# %% ../../nbs/start/02_classifier.ipynb #45f7c577
+EXERCISES = (_sure_exercise, _tempered_exercise, _merged_exercise)

@@ -48,7 +48,7 @@ def classify_breeds(
     "One run of this chapter's experiment: train on a split, return `headline`."
     photos = _photos(split, run.sizes.per_breed)
     run.uses("Oxford-IIIT Pet", len(photos.cache), photos.complete, photos.generated)
-    trained = train_classifier(photos, run.sizes.epochs, run.seed, run.checkpoint)
+    trained = train_classifier(photos, run.sizes.epochs, run.seed, run.checkpoint, refit=True)
     if trained.training is not None: run.keep_history(trained.training.history)
     return headline(trained)
 
