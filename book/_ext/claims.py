@@ -309,7 +309,8 @@ def prose_of(path: Path) -> Iterator[tuple[str, str]]:
 def pages(source: Path) -> list[Path]:
     """The notebooks and Markdown pages of the course, hidden and generated folders left out."""
     found = [*source.rglob("*.ipynb"), *source.rglob("*.md")]
-    return sorted(p for p in found if not any(part.startswith((".", "_")) for part in p.relative_to(source).parts))
+    generated = (".", "_", "models")
+    return sorted(p for p in found if not any(part.startswith(generated) for part in p.relative_to(source).parts))
 
 
 def check_page(path: Path, records: dict[str, Record], seeds: list[dict[str, Any]]) -> list[Finding]:
