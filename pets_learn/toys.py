@@ -1144,14 +1144,19 @@ def _recipe(root: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(recipe, dict) or recipe.pop("made_by", None) != _MADE_BY:
         return None
-    return recipe if int(recipe.pop("files")) <= len(_contents(root)) else {}
+    try:
+        return recipe if int(recipe.pop("files")) <= len(_contents(root)) else {}
+    except OSError:  # another process moves it away while its files are counted
+        return {}
 
 # %% ../nbs/workshop/03_toys.ipynb #f9ca3d8b
 def _refuse_others(target: Path) -> None:
     """Raise `NotAStandIn` if something lies at `target` that this module did not make."""
-    if os.path.lexists(target) and _recipe(target) is None:
-        raise NotAStandIn(f"{shown(target)} exists and is not a stand-in (it has no {MARKER}), so it is left as it is. "
-                          "Choose another folder, or move it away first")
+    for _ in range(5):  # a stand-in that another process is replacing can be there for one look and gone for the next
+        if not os.path.lexists(target) or _recipe(target) is not None:
+            return
+    raise NotAStandIn(f"{shown(target)} exists and is not a stand-in (it has no {MARKER}), so it is left as it is. "
+                      "Choose another folder, or move it away first")
 
 
 def _move_away(target: Path, aside: Path) -> None:

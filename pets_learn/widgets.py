@@ -419,11 +419,12 @@ def verdict(
     classes: Sequence[str],    # C names, at least 2
 ) -> Verdict:
     "Put one answer into words. Raises `BadSetting` when probabilities and names do not fit."
-    p = np.asarray(probabilities, dtype=float).round(6)  # 0.6 - 0.4 must not count as less than 0.2
+    exact = np.asarray(probabilities, dtype=float)
+    p = exact.round(6)  # 0.6 - 0.4 must not count as less than 0.2
     if p.ndim != 1 or len(p) != len(classes) or len(p) < 2 or not (np.all(p >= 0) and abs(p.sum() - 1) < 1e-3):
         raise BadSetting(f"probabilities of shape {p.shape} are no answer for {len(classes)} classes; "
                          "give one for each of two or more classes, with a sum of 1")
-    first, second = np.argsort(-p, kind="stable")[:2]
+    first, second = np.argsort(-exact, kind="stable")[:2]
     one, other = f"{classes[first]} ({p[first]:.0%})", f"{classes[second]} ({p[second]:.0%})"
     limits = f"It knows {', '.join(classes) if len(p) <= 3 else f'{len(p)} classes'}, and nothing else."
     if p[first] >= SURE: return Verdict("sure", f"Sure: {one}. {limits}")

@@ -1,7 +1,10 @@
 """Fixtures and rules that all tests share."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +29,19 @@ def real_pets() -> Path:
 def smoke(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run at smoke scale: generated data, no network."""
     monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+
+
+@pytest.fixture(scope="session")
+def start_browser() -> Iterator[Callable[..., Any]]:
+    """Starts headless Chromium with more flags. One driver serves all tests: a process can hold only one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="checks in a browser need playwright: pip install playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    where = os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
+    if where is None:
+        pytest.skip("checks in a browser need Chromium, which is not on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as running:
+
+        def start(*flags: str) -> Any:
+            return running.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu", *flags])
+
+        yield start

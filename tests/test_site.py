@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -141,12 +139,6 @@ def test_vendored_software_brings_its_license() -> None:
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-def chromium() -> str | None:
-    """Where Chromium is on this machine."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
-
-
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -162,15 +154,10 @@ def address(site: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="checks in a browser need playwright: pip install playwright")
-    where = chromium()
-    if where is None:
-        pytest.skip("checks in a browser need Chromium, which is not on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=where, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
+def browser(start_browser: Any) -> Iterator[Any]:
+    started = start_browser()
+    yield started
+    started.close()
 
 
 class Watched:
