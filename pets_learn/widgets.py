@@ -620,7 +620,7 @@ def _draw_answer(axes: Any, answer: PhotoAnswer, classes: Sequence[str], top: in
     for row, i in enumerate(best):
         bars.text(answer.probabilities[i] + 0.02, row, f"{answer.probabilities[i]:.1%}", va="center", fontsize=8)
     bars.set(xlim=(0, 1.15), xticks=[0, 0.5, 1])
-    bars.set_title(fill(f"{answer.name}: {answer.verdict.sentence}", 70), fontsize=8, loc="left")
+    bars.set_title(fill(f"{answer.name}: {answer.verdict.sentence}", 54), fontsize=8, loc="left")
 
 # %% ../nbs/workshop/09_widgets.ipynb #31ebc129
 def try_photo_grid(
