@@ -5,7 +5,7 @@
 # %% ../nbs/workshop/01_run.ipynb #72dcd830
 from __future__ import annotations
 
-import json, os, platform, random, sys, time
+import ctypes, json, os, platform, random, sys, time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 # %% auto #0
 __all__ = ['SCALES', 'PetsLearnError', 'BadSetting', 'scale_name', 'device', 'environment', 'Scale', 'scale', 'seed_everything',
-           'evaluation_mode', 'write_atomically', 'figure', 'versions', 'results_folder', 'read_json', 'machine',
-           'read_record', 'merge_figures', 'record', 'stamp']
+           'evaluation_mode', 'keep_freed_memory', 'write_atomically', 'figure', 'versions', 'results_folder',
+           'read_json', 'machine', 'read_record', 'merge_figures', 'record', 'stamp']
 
 # %% ../nbs/workshop/01_run.ipynb #8287e732
 if TYPE_CHECKING:  # torch takes two seconds to import: only the functions that need it pay for it
@@ -125,6 +125,17 @@ def evaluation_mode(
     try: yield
     finally:
         for layer, mode in modes.items(): layer.training = mode
+
+# %% ../nbs/workshop/01_run.ipynb #1c466410
+def keep_freed_memory() -> bool:
+    """Ask the C library to keep freed blocks for the next use; True where it understood (glibc), else nothing is changed.
+
+    See mallopt(3): M_MMAP_MAX = 0 and M_TRIM_THRESHOLD at its maximum. It holds until the process ends.
+    """
+    mmap_max, trim_threshold = -4, -1
+    try: mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError): return False  # Windows, macOS, musl
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 # %% ../nbs/workshop/01_run.ipynb #67ff94a7
 @contextmanager

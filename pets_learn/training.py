@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from .checkpoints import Checkpoint, load_random_states, only_user, random_states, remember
 from .distributed import is_main_process
-from .run import BadSetting, PetsLearnError, evaluation_mode
+from .run import BadSetting, PetsLearnError, evaluation_mode, keep_freed_memory
 
 # %% ../nbs/workshop/05_training.ipynb #e08509d3
 def accuracy(
@@ -343,6 +343,7 @@ def fit(
     elif freeze_to: raise BadSetting(f"freeze_to is {freeze_to}; give groups= as well, which says what is frozen")
     columns = ["train_loss", "valid_loss", *(f"{part}_{m.__name__}" for part in ("train", "valid") for m in measures)]
     if monitor not in columns: raise BadSetting(f"monitor is {monitor!r}; choose from {', '.join(columns)}")
+    keep_freed_memory()
     chosen = [EpochMeanLoss(), StopAtNaN(), *_callbacks(monitor, plateau, factor, patience, keep_best), *callbacks]
     if mode: chosen.append(MixedPrecisionCallback(mode))
     if groups is not None and not train_batch_norm: chosen.append(BnFreeze())

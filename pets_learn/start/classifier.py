@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os, time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
@@ -23,17 +24,18 @@ from ..data import DownloadFailed, MissingData, PetsFolder, imagenet_weights, lo
 from ..deploy import PETS_LICENSE, Preprocessing, architecture, save_model
 from ..pets.dataset import (
     SPECIES, THREE_PARTS, near_duplicates, official_parts, perceptual_hashes, photo_table, split_photos)
-from ..run import BadSetting, device, evaluation_mode, scale, seed_everything
+from ..run import BadSetting, device, evaluation_mode, keep_freed_memory, scale, seed_everything
 from ..show import COLORS, display_figure, new_figure
 from ..widgets import coverage_and_accuracy
 
 # %% auto #0
-__all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'STRENGTHS', 'AUGMENTATION', 'SHARES', 'FEW', 'RATES', 'TASKS',
-           'LabeledPhotos', 'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier', 'pretrained_classifier',
-           'starting_network', 'pooled_features', 'linear_head', 'head_probabilities', 'choose_strength', 'set_head',
-           'layer_groups', 'fine_tune', 'blend', 'choose_share', 'temper', 'best_temperature', 'species_outputs',
-           'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training', 'confused_pairs', 'plot_certainty',
-           'species_network', 'classifier_facts', 'save_classifier']
+__all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', 'STRENGTHS', 'RATES', 'AUGMENTATION', 'SHARES',
+           'FEW', 'EPOCHS', 'TASKS', 'LabeledPhotos', 'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier',
+           'pretrained_classifier', 'starting_network', 'pooled_features', 'linear_head', 'head_probabilities',
+           'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'blend', 'choose_share', 'temper',
+           'best_temperature', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier',
+           'with_more_training', 'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network',
+           'classifier_facts', 'save_classifier']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ def pet_photos(
     cache = photo_cache(table.path, size, "crop")
     table = table.iloc[cache.kept]
     groups = near_duplicates(perceptual_hashes(photo_cache(cache.paths, 150).photos))  # squashed, as the threshold was chosen for
-    parts = official_parts(table) if split == "official" else split_photos(table.assign(group=groups), THREE_PARTS)
+    table = table.assign(group=groups)  # near twins go to the same part, but for the published test list
+    parts = official_parts(table) if split == "official" else split_photos(table, THREE_PARTS)
     breeds = tuple(sorted(table.breed.unique()))
     labels = table.breed.map({breed: i for i, breed in enumerate(breeds)}).to_numpy(dtype=int)
     return LabeledPhotos(cache, labels, breeds, parts.to_numpy(dtype=str), groups, "Oxford-IIIT Pet",
@@ -118,6 +121,14 @@ def _check_counts(classes: Sequence[str], labels: np.ndarray, cache: PhotoCache)
                      f"at least {FEWEST}{why}")
 
 # %% ../../nbs/start/02_classifier.ipynb #e1c5e90f
+def _check_twins(classes: Sequence[str], labels: np.ndarray, groups: np.ndarray) -> None:
+    "Enough different photos of every class?"
+    different = [len(np.unique(groups[labels == label])) for label in range(len(classes))]
+    if min(different) >= FEWEST: return
+    raise BadSetting(f"the class {classes[int(np.argmin(different))]} has only {min(different)} photos that are not nearly "
+                     f"the same, and every class needs at least {FEWEST}; add photos of other moments and places")
+
+# %% ../../nbs/start/02_classifier.ipynb #0b80dea6
 def folder_photos(
     folder: str | os.PathLike[str], # One sub-folder of photos for each class
     size: int = SIZE,               # Side of the decoded squares, pixels
@@ -125,8 +136,8 @@ def folder_photos(
 ) -> LabeledPhotos:
     """Photos of your own classes, cut 60/20/20 into train, valid and test; near twins stay together.
 
-    Files that are no photos are left out and listed in `cache.skipped`. Raises `BadSetting` for fewer than two classes, and for a
-    class with fewer than five photos that can be read.
+    Files that are no photos are left out and listed in `cache.skipped`. Raises `BadSetting` for fewer than two classes, for a
+    class with fewer than five photos that can be read and differ.
     """
     folder = Path(folder)
     places = _class_folders(folder)
@@ -139,7 +150,8 @@ def folder_photos(
     names = [path.relative_to(folder) for path in cache.paths]
     labels = np.array([classes.index(name.parts[0]) for name in names])
     _check_counts(classes, labels, cache)
-    groups = near_duplicates(perceptual_hashes(cache.photos))
+    groups = near_duplicates(perceptual_hashes(photo_cache(cache.paths, 150).photos))
+    _check_twins(classes, labels, groups)
     table = pd.DataFrame({"breed": [name.parts[0] for name in names], "group": groups}, index=[name.as_posix() for name in names])
     parts = split_photos(table, {"train": 0.6, "valid": 0.2, "test": 0.2}, seed)
     return LabeledPhotos(cache, labels, classes, parts.to_numpy(dtype=str), groups, folder.resolve().name)
@@ -201,6 +213,13 @@ def image_classifier(
     if network == "small": return PhotoNetwork(_small_features(), 256, classes, merge=merge)
     return PhotoNetwork(mobilenet_v2().features, 1280, classes, early=7, merge=merge)
 
+# %% ../../nbs/start/02_classifier.ipynb #35e80706
+IMAGENET_BREEDS = frozenset({ # those with a class of their own among ImageNet's 1,000
+    "Egyptian_Mau", "Persian", "Siamese", "basset_hound", "beagle", "boxer", "chihuahua",
+    "english_cocker_spaniel", "english_setter", "german_shorthaired", "great_pyrenees", "japanese_chin",
+    "keeshond", "leonberger", "miniature_pinscher", "newfoundland", "pomeranian", "pug", "saint_bernard",
+    "samoyed", "scottish_terrier", "staffordshire_bull_terrier", "wheaten_terrier", "yorkshire_terrier"})
+
 # %% ../../nbs/start/02_classifier.ipynb #50533c26
 def pretrained_classifier(
     classes: int, # Outputs of the head
@@ -230,9 +249,10 @@ def starting_network(
 def pooled_features(
     model: PhotoNetwork,
     photos: np.ndarray,   # (N, 3, H, W) uint8
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> np.ndarray:
     "The features of each photo, (N, D) float32, computed in evaluation mode on the device that the network is on."
+    keep_freed_memory()
     place = next(model.parameters()).device
     rows = []
     with evaluation_mode(model), torch.inference_mode():
@@ -296,6 +316,7 @@ def set_head(
         model.head.bias.copy_(torch.as_tensor(bias))
 
 # %% ../../nbs/start/02_classifier.ipynb #e33e650f
+RATES = {"mobilenet_v2": (3e-4, 5e-4), "small": (3e-3, 3e-3)} # highest, of late features and head
 AUGMENTATION = Augmentation(rotation=15, shift=0.05, zoom=0.25, flip=True, fill="reflect",
                             brightness=0.2, contrast=0.2, saturation=0.2)
 
@@ -354,13 +375,18 @@ def choose_share(
     after: dict[str, Tensor],  # State after it
     photos: LabeledPhotos,
 ) -> tuple[float, pd.DataFrame]:
-    "The share with the lowest loss on the validation part, and a table of all `SHARES`."
+    """The share with the lowest loss on the validation part, each at its own best temperature, and a table of all `SHARES`.
+
+    Without the temperature the choice would favor the share that happens to be as sure as it should be.
+    """
     from pets_learn.training import judge
     valid, rows = photos.rows("valid"), []
     for share in SHARES:
         blend(model, before, after, share)
-        judged = judge(_probabilities(model, photos, valid), photos.labels[valid])
-        rows.append({"share": share, "accuracy": judged.accuracy, "loss": judged.loss})
+        said = _probabilities(model, photos, valid)
+        temperature = best_temperature(said, photos.labels[valid])
+        judged = judge(temper(said, temperature), photos.labels[valid])
+        rows.append({"share": share, "accuracy": judged.accuracy, "loss": judged.loss, "temperature": temperature})
     table = pd.DataFrame(rows).set_index("share")
     best = SHARES[int(table.loss.to_numpy().argmin())]
     blend(model, before, after, best)
@@ -381,14 +407,14 @@ def best_temperature(
     probabilities: np.ndarray, # (N, C) of photos that the network was not trained on
     labels: np.ndarray,        # (N,) class indices
 ) -> float:
-    "The temperature from 0.2 to 5 with the lowest cross-entropy."
+    "The temperature from 0.05 to 20 with the lowest cross-entropy."
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         tempered = temper(probabilities, float(np.exp(log_temperature)))
         return float(-np.log(np.clip(tempered[np.arange(len(labels)), labels], 1e-30, None)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 # %% ../../nbs/start/02_classifier.ipynb #dceb2bd2
 def species_outputs(
@@ -410,47 +436,59 @@ def merged(
 # %% ../../nbs/start/02_classifier.ipynb #5963b94c
 @dataclass
 class TrainedClassifier:
-    "A trained network and its judgment on photos that decided nothing."
+    "A trained network and its judgment on photos that it was not trained on."
     model: PhotoNetwork        # Calibrated, in evaluation mode
     photos: LabeledPhotos
     weights: str | None        # The ImageNet weights it started from; None: from scratch
     seed: int
-    seconds: float
     tested: np.ndarray         # Rows of the judged photos
     probabilities: np.ndarray  # (len(tested), C) of the judged photos
-    temperature: float
+    choices: dict[str, Any]    # What the validation part or cross-validation decided: strength, share, temperature
     judged_by: str = "test part" # Or "5-fold cross-validation"
-    linear: np.ndarray | None = None # The probabilities of a linear head on the frozen features, where there was one
-    training: Training | None = None # Of the fine-tuning that decided
-    share: float | None = None       # Of the fine-tuning that was kept
+    linear: np.ndarray | None = None # The probabilities of a calibrated linear head on the frozen features, where there was one
+    history: pd.DataFrame | None = None # Of the fine-tuning that the choices were made on, one row per epoch
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict) # What was tried for `strength` and `share`
+    seconds: float = 0.0       # Of this call; an interrupted training has more behind it
+
+    def _judge(self, probabilities: np.ndarray | None, species: bool) -> Judgment | None:
+        from pets_learn.training import judge
+        if probabilities is None: return None
+        labels = self.photos.labels[self.tested]
+        if not species: return judge(probabilities, labels)
+        outputs = species_outputs(self.photos.classes)
+        return judge(merged(probabilities, outputs), np.isin(labels, outputs[1]).astype(int))
 
     @property
     def test(self) -> Judgment:
         "How good the classifier is."
-        from pets_learn.training import judge
-        return judge(self.probabilities, self.photos.labels[self.tested])
+        return cast("Judgment", self._judge(self.probabilities, False))
 
     @property
     def linear_test(self) -> Judgment | None:
         "How good the linear head on frozen features was, before the fine-tuning."
-        from pets_learn.training import judge
-        return None if self.linear is None else judge(self.linear, self.photos.labels[self.tested])
+        return self._judge(self.linear, False)
 
     @property
-    def species(self) -> tuple[Judgment, Judgment | None]:
-        "Cat or dog, for breeds: of the classifier, and of the linear head."
-        from pets_learn.training import judge
-        outputs = species_outputs(self.photos.classes)
-        labels = np.isin(self.photos.labels[self.tested], outputs[1]).astype(int)
-        linear = None if self.linear is None else judge(merged(self.linear, outputs), labels)
-        return judge(merged(self.probabilities, outputs), labels), linear
+    def species(self) -> Judgment:
+        "Cat or dog, for a classifier of breeds."
+        return cast("Judgment", self._judge(self.probabilities, True))
+
+    @property
+    def linear_species(self) -> Judgment | None:
+        "Cat or dog by the linear head."
+        return self._judge(self.linear, True)
 
     def table(self) -> pd.DataFrame:
-        "One row per judged photo: row in the cache, truth, answer, probability of the answer, right or not."
-        best, names = self.probabilities.argmax(axis=1), np.array(self.photos.classes)
-        truth = self.photos.labels[self.tested]
-        return pd.DataFrame({"row": self.tested, "truth": names[truth], "answer": names[best],
-                             "probability": self.probabilities.max(axis=1), "right": best == truth})
+        """One row per judged photo: `row` in the cache, `truth`, `answer`, `probability` of the answer, `right` or not.
+
+        `twin`: has it a near twin in the training or validation part? `linear_right`: of the linear head, where there was one.
+        """
+        best, names, photos = self.probabilities.argmax(axis=1), np.array(self.photos.classes), self.photos
+        truth, learned = photos.labels[self.tested], photos.groups[np.setdiff1d(photos.rows("train", "valid"), self.tested)]
+        table = pd.DataFrame({"row": self.tested, "truth": names[truth], "answer": names[best],
+                              "probability": self.probabilities.max(axis=1), "right": best == truth,
+                              "twin": np.isin(photos.groups[self.tested], learned)})
+        return table if self.linear is None else table.assign(linear_right=self.linear.argmax(axis=1) == truth)
 
 # %% ../../nbs/start/02_classifier.ipynb #3385f960
 def _calibrate(model: PhotoNetwork, temperature: float) -> None:
@@ -459,18 +497,20 @@ def _calibrate(model: PhotoNetwork, temperature: float) -> None:
 
 # %% ../../nbs/start/02_classifier.ipynb #fd9c50f3
 FEW = 500 # photos: with fewer, no part is large enough to judge on
+EPOCHS = {"mobilenet_v2": (1, 5, 12), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
 
 def train_classifier(
     photos: LabeledPhotos,
     epochs: int | None = None,      # Of fine-tuning; None: what suits the network and the scale; 0: only the linear head
     seed: int = 0,                  # Of new weights, the order and the augmentation
     checkpoint: Path | None = None, # Folder for an interrupted fine-tuning to go on from
-    refit: bool = False,            # When all is decided, train once more on training and validation photos together
+    refit: bool = True,             # When all is decided, train once more on training and validation photos together
 ) -> TrainedClassifier:
     """A calibrated classifier: linear head on pretrained features, then fine-tuned; judged on the test part.
 
-    With fewer than `FEW` photos the features stay as they are, and cross-validation judges. Without ImageNet weights a
-    small network is trained from scratch. Raises `BadSetting` for zero epochs where there are no weights.
+    With fewer than `FEW` photos the features stay as they are and cross-validation judges: nothing is fine-tuned, whatever
+    `epochs` and `refit` say. Without ImageNet weights a small network is trained from scratch, once. Raises `BadSetting` for
+    zero epochs where there are no weights.
     """
     started = time.perf_counter()
     seed_everything(seed)
@@ -484,45 +524,63 @@ def train_classifier(
     return trained
 
 # %% ../../nbs/start/02_classifier.ipynb #88cf9283
+@dataclass(frozen=True)
+class _Linear:
+    "The linear stage: two heads, what was chosen for them, and what the better-fed one says to the test photos."
+    of_train: LogisticRegression # Trained on the training part; fine-tuning that decides starts here
+    of_both: LogisticRegression  # Trained on both parts
+    strength: float
+    table: pd.DataFrame
+    test: np.ndarray             # Calibrated probabilities of the test photos, by `of_both`
+
+def _linear_stage(model: PhotoNetwork, photos: LabeledPhotos) -> _Linear:
+    train, valid, both, test = (photos.rows(*parts) for parts in (("train",), ("valid",), ("train", "valid"), ("test",)))
+    features, labels, classes = pooled_features(model, photos.cache.photos), photos.labels, len(photos.classes)
+    strength, table = choose_strength(features, photos)
+    print(f"linear head, strength {strength}: {table.accuracy[strength]:.1%} of the validation photos right", flush=True)
+    of_train, of_both = (linear_head(features[rows], labels[rows], strength) for rows in (train, both))
+    temperature = best_temperature(head_probabilities(of_train, features[valid], classes), labels[valid])
+    said = head_probabilities(of_both, features[test], classes)
+    return _Linear(of_train, of_both, strength, table, temper(said, temperature))
+
+# %% ../../nbs/start/02_classifier.ipynb #b0c41c46
 def _transferred(
     model: PhotoNetwork, photos: LabeledPhotos, weights: str, epochs: int | None, seed: int, checkpoint: Path | None,
     refit: bool,
 ) -> TrainedClassifier:
     "Linear head, fine-tuning, share, temperature, one look at the test part."
-    epochs = scale(epochs=(1, 5, 12)).epochs if epochs is None else epochs
-    both, valid, test = photos.rows("train", "valid"), photos.rows("valid"), photos.rows("test")
-    features, labels = pooled_features(model, photos.cache.photos), photos.labels
-    strength, table = choose_strength(features, photos)
-    print(f"linear head, strength {strength}: {table.accuracy[strength]:.1%} of the validation photos right", flush=True)
-    final = linear_head(features[both], labels[both], strength)
-    linear = head_probabilities(final, features[test], len(photos.classes))
+    epochs = scale(epochs=EPOCHS["mobilenet_v2"]).epochs if epochs is None else epochs
+    valid, test = photos.rows("valid"), photos.rows("test")
+    linear = _linear_stage(model, photos)
     pretrained = {name: value.clone() for name, value in model.state_dict().items()}
-    set_head(model, linear_head(features[photos.rows("train")], labels[photos.rows("train")], strength))
-    training, share = _tuned(model, photos, epochs, seed, checkpoint and checkpoint/"decide", None)
-    temperature = best_temperature(_probabilities(model, photos, valid), labels[valid])
+    set_head(model, linear.of_train)
+    history, share, shares = _tuned(model, photos, epochs, seed, checkpoint and checkpoint/"decide", None)
+    temperature = best_temperature(_probabilities(model, photos, valid), photos.labels[valid])
     if refit:
         model.load_state_dict(pretrained)
-        set_head(model, final)
-        if epochs: _tuned(model, with_more_training(photos), epochs, seed, checkpoint and checkpoint/"final", share)
+        set_head(model, linear.of_both)
+        if share: _tuned(model, with_more_training(photos), epochs, seed, checkpoint and checkpoint/"final", share)
     _calibrate(model, temperature)
-    tested = _probabilities(model, photos, test)
-    return TrainedClassifier(model, photos, weights, seed, 0.0, test, tested, temperature, "test part", linear, training, share)
+    choices = {"strength": linear.strength, "epochs": epochs, "share": share, "temperature": temperature, "refit": refit}
+    return TrainedClassifier(model, photos, weights, seed, test, _probabilities(model, photos, test), choices, linear=linear.test,
+                             history=history, tables={"strength": linear.table} | shares)
 
-# %% ../../nbs/start/02_classifier.ipynb #b0c41c46
+# %% ../../nbs/start/02_classifier.ipynb #2cf76bd4
 def _tuned(
     model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None, share: float | None,
-) -> tuple[Training | None, float]:
-    "Fine-tune and go back to a share, which the validation part chooses unless it is given."
-    if not epochs: return None, 0.0
+) -> tuple[pd.DataFrame | None, float, dict[str, pd.DataFrame]]:
+    "Fine-tune and go back to a share, which the validation part chooses unless it is given; history, share, what was tried."
+    if not epochs: return None, 0.0, {}
     before = {name: value.clone() for name, value in model.state_dict().items()}
     training = fine_tune(model, photos, epochs, RATES["mobilenet_v2"], seed, checkpoint)
     after = {name: value.clone() for name, value in model.state_dict().items()}
-    if share is None:
-        share, table = choose_share(model, before, after, photos)
-        right = f"{table.accuracy[share]:.1%} of the validation photos right"
-        print(f"share of the fine-tuning that is kept: {share}, {right}", flush=True)
-    else: blend(model, before, after, share)
-    return training, share
+    if share is not None:
+        blend(model, before, after, share)
+        return training.history, share, {}
+    share, table = choose_share(model, before, after, photos)
+    right = f"{table.accuracy[share]:.1%} of the validation photos right"
+    print(f"share of the fine-tuning that is kept: {share}, {right}", flush=True)
+    return training.history, share, {"share": table}
 
 # %% ../../nbs/start/02_classifier.ipynb #7ed012dc
 def with_more_training(
@@ -536,38 +594,50 @@ def with_more_training(
     return replace(photos, parts=parts)
 
 # %% ../../nbs/start/02_classifier.ipynb #0fe61330
-RATES = {"mobilenet_v2": (3e-4, 5e-4), "small": (3e-3, 3e-3)} # late features and head, chosen on validation parts
-
 def _from_scratch(
     model: PhotoNetwork, photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None,
 ) -> TrainedClassifier:
     "Every layer learns, then the temperature, then one look at the test part."
-    epochs = scale(epochs=(1, 15, 30)).epochs if epochs is None else epochs
+    epochs = scale(epochs=EPOCHS["small"]).epochs if epochs is None else epochs
     if epochs < 1: raise BadSetting("without ImageNet weights there is nothing to put a linear head on; give at least 1 epoch")
     valid, test = photos.rows("valid"), photos.rows("test")
     training = fine_tune(model, photos, epochs, RATES["small"], seed, checkpoint, keep_best=True)
     temperature = best_temperature(_probabilities(model, photos, valid), photos.labels[valid])
     _calibrate(model, temperature)
     probabilities = _probabilities(model, photos, test)
-    return TrainedClassifier(model, photos, None, seed, 0.0, test, probabilities, temperature, training=training)
+    return TrainedClassifier(model, photos, None, seed, test, probabilities, {"epochs": epochs, "temperature": temperature},
+                             history=training.history)
 
 # %% ../../nbs/start/02_classifier.ipynb #e2ed19d6
-def _cross_validated(model: PhotoNetwork, photos: LabeledPhotos, weights: str, seed: int) -> TrainedClassifier:
-    "A linear head on frozen features, judged by 5-fold cross-validation with near twins together."
+def _folds(splits: int, seed: int) -> Any:
+    "Folds with the same mix of classes each, near twins together."
+    from sklearn.model_selection import StratifiedGroupKFold
+    return StratifiedGroupKFold(splits, shuffle=True, random_state=seed)
+
+def _chosen_head(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> LogisticRegression:
+    "A linear head whose strength three folds chose."
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-    features = pooled_features(model, photos.cache.photos)
-    search = GridSearchCV(LogisticRegression(max_iter=400), {"C": [0.01, 0.1, 1.0]}, scoring="accuracy", cv=3)
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    probabilities = np.zeros((len(features), len(photos.classes)))
-    for rest, fold in folds.split(features, photos.labels, photos.groups):
-        head = search.fit(features[rest], photos.labels[rest]).best_estimator_
-        probabilities[fold] = head_probabilities(head, features[fold], len(photos.classes))
-    set_head(model, search.fit(features, photos.labels).best_estimator_)
-    temperature = best_temperature(probabilities, photos.labels)
+    from sklearn.model_selection import GridSearchCV
+    search = GridSearchCV(LogisticRegression(max_iter=400), {"C": [0.01, 0.1, 1.0]}, scoring="accuracy", cv=_folds(3, seed))
+    return search.fit(features, labels, groups=groups).best_estimator_
+
+# %% ../../nbs/start/02_classifier.ipynb #ddbc973a
+def _cross_validated(model: PhotoNetwork, photos: LabeledPhotos, weights: str, seed: int) -> TrainedClassifier:
+    "A linear head on frozen features, judged by 5-fold cross-validation."
+    features, labels, groups = pooled_features(model, photos.cache.photos), photos.labels, photos.groups
+    said, fold_of = np.zeros((len(features), len(photos.classes))), np.zeros(len(features), int)
+    for number, (rest, fold) in enumerate(_folds(5, seed).split(features, labels, groups)):
+        head = _chosen_head(features[rest], labels[rest], groups[rest], seed)
+        said[fold], fold_of[fold] = head_probabilities(head, features[fold], len(photos.classes)), number
+    judged = np.zeros_like(said)
+    for number in range(5):  # the temperature of a fold comes from the other four
+        inside = fold_of == number
+        judged[inside] = temper(said[inside], best_temperature(said[~inside], labels[~inside]))
+    kept, temperature = _chosen_head(features, labels, groups, seed), best_temperature(said, labels)
+    set_head(model, kept)
     _calibrate(model, temperature)
-    return TrainedClassifier(model, photos, weights, seed, 0.0, np.arange(len(features)), temper(probabilities, temperature),
-                             temperature, "5-fold cross-validation")
+    return TrainedClassifier(model, photos, weights, seed, np.arange(len(features)), judged,
+                             {"strength": kept.C, "temperature": temperature}, "5-fold cross-validation")
 
 # %% ../../nbs/start/02_classifier.ipynb #a784502f
 def confused_pairs(
@@ -578,6 +648,18 @@ def confused_pairs(
     pairs = pd.DataFrame(np.sort(wrong[["truth", "answer"]].to_numpy(dtype=str), axis=1), columns=["one", "other"])
     return pairs.value_counts().rename("count").reset_index()
 
+# %% ../../nbs/start/02_classifier.ipynb #2b60a040
+def compare_with_linear(
+    trained: TrainedClassifier,
+) -> str:
+    "How many judged photos only one of the two gets right, in words, and McNemar's test (exact) of that."
+    if trained.linear is None: return "there is no linear head on pretrained features to compare with"
+    table = trained.table()
+    better, worse = int((table.right & ~table.linear_right).sum()), int((~table.right & table.linear_right).sum())
+    chance = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    return (f"{better} photos only the fine-tuned classifier gets right, {worse} only the linear one;\n"
+            f"of two equally good ones, so uneven a count has probability {chance:.1g}")
+
 # %% ../../nbs/start/02_classifier.ipynb #520ef006
 def plot_certainty(
     probabilities: np.ndarray, # (N, C)
@@ -585,16 +667,17 @@ def plot_certainty(
     alt: str,                  # What the pictures show
 ) -> None:
     "Two panels: how often it is right at each degree of certainty, and how right it is if it may stay silent below one."
-    from sklearn.calibration import calibration_curve
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    observed, claimed = calibration_curve(right, sure, n_bins=8, strategy="quantile")
+    bins = pd.DataFrame({"sure": sure, "right": right}).groupby(np.minimum((sure * 8).astype(int), 7))
+    claimed, observed, counts = bins.sure.mean(), bins.right.mean(), bins.size()
     thresholds = np.unique(np.quantile(sure, np.linspace(0, 0.9, 40)))
     answered = [coverage_and_accuracy(probabilities, labels, float(threshold)) for threshold in thresholds]
     figure, (left, other) = new_figure(1, 2, size=(7.2, 3.0))
     left.plot([0, 1], [0, 1], color=COLORS["train"], linestyle=":", label="perfectly honest")
-    left.plot(claimed, observed, marker="o", markersize=4, color=COLORS["valid"], label="this classifier")
+    left.plot(claimed, observed, color=COLORS["valid"], linewidth=1)
+    left.scatter(claimed, observed, 12 + 240 * counts / counts.max(), color=COLORS["valid"], alpha=0.7, label="these answers")
     left.set(xlabel="certainty it claims", ylabel="share of right answers", xlim=(0, 1.02), ylim=(0, 1.02))
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="upper left")
     other.plot([a.coverage for a in answered], [a.accuracy for a in answered], color=COLORS["valid"])
     other.set(xlabel="share of photos it answers", ylabel="accuracy on these")
     display_figure(figure, alt=alt)
@@ -617,8 +700,8 @@ def classifier_facts(
     task: str, # "species" adds up breeds; any other word keeps the classes as they are
 ) -> dict[str, Any]:
     "The arguments of `deploy.save_model` beside model and folder."
-    photos, judged = trained.photos, trained.species[0] if task == "species" else trained.test
-    linear = trained.species[1] if task == "species" else trained.linear_test
+    photos, judged = trained.photos, trained.species if task == "species" else trained.test
+    linear = trained.linear_species if task == "species" else trained.linear_test
     words = {"interval": list(judged.interval), "count": judged.count, "unit": "share"}
     figures: dict[str, Any] = {"accuracy": {"value": judged.accuracy} | words,
                                "balanced accuracy": judged.balanced_accuracy, "loss": judged.loss}
@@ -626,7 +709,7 @@ def classifier_facts(
     merge = species_outputs(photos.classes) if task == "species" else None
     provenance = {"data": photos.describe(), "generated stand-ins": photos.generated, "judged by": trained.judged_by,
                   "seed": trained.seed, "started from": trained.weights or "random weights",
-                  "share of fine-tuning": trained.share, "seconds": round(trained.seconds, 1)}
+                  "choices": trained.choices, "seconds": round(trained.seconds, 1)}
     network = "small" if trained.weights is None else "mobilenet_v2"
     return {"builder": "pets_learn.start.classifier:image_classifier", "task": task, "license": _license(photos),
             "arguments": {"classes": len(photos.classes), "network": network, "merge": merge}, "figures": figures,
@@ -702,6 +785,11 @@ _sure_mistakes: tuple[Mistake, ...] = (
 
 # %% ../../nbs/start/02_classifier.ipynb #c720148a
 _sure_mistakes += (
+    Mistake("A photo is right when its answer is the true class: the class with the top probability. A true class with a "
+            "probability above the threshold is not needed for that.",
+            lambda p, labels, t: _share_and_accuracy(p.max(axis=1) >= t, p[np.arange(len(p)), labels] >= t)),
+    Mistake("You round the probabilities before you look for the top one. Then 0.4 and 0.3 are equal.",
+            lambda p, labels, t: _share_and_accuracy(p.max(axis=1) >= t, np.round(p).argmax(axis=1) == labels)),
     Mistake("To decide whether to answer, you look at the true label. Nobody knows it yet: what does the network itself claim?",
             lambda p, labels, t: _share_and_accuracy(p[np.arange(len(p)), labels] >= t, _right_answers(p, labels))),
     Mistake("Two numbers, and the order matters: first the share that gets an answer, then the accuracy.",
@@ -721,7 +809,8 @@ the threshold `0.8` it gives `(0.666..., 0.5)`: the first and the last photo get
 No two classes of a photo tie for the top. If no photo gets an answer, the accuracy is `float("nan")`, *not a number*.""",
     _accuracy_when_sure, _draw_answers, _has_one_top, _sure_mistakes,
     examples=((np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), np.array([0, 1, 0]), 0.8),
-              (np.array([[0.7, 0.3]]), np.array([0]), 0.9), (np.array([[0.3, 0.7]]), np.array([1]), 0.7)))
+              (np.array([[0.7, 0.3]]), np.array([0]), 0.9), (np.array([[0.3, 0.7]]), np.array([1]), 0.7),
+              (np.array([[0.5, 0.4, 0.1], [0.3, 0.4, 0.3]]), np.array([1, 1]), 0.4)))
 
 # %% ../../nbs/start/02_classifier.ipynb #632a5a0d
 def _tempered(
@@ -742,6 +831,7 @@ def _draw_tempered(rng: np.random.Generator) -> tuple[np.ndarray, float]:
     count, classes = rng.integers(1, 4), rng.integers(2, 5)
     logits = rng.normal(0, 2, (count, classes)).round(1)
     if rng.random() < 0.5: logits[rng.integers(count)] += rng.choice([-1000.0, 1000.0, 3000.0])  # of one photo
+    if rng.random() < 0.3: logits[rng.integers(count), rng.integers(classes)] += rng.choice([-3000.0, 3000.0])  # one number
     return logits, float(rng.choice([0.25, 0.5, 1.0, 2.0, 4.0], p=[0.2, 0.25, 0.1, 0.25, 0.2]))
 
 # %% ../../nbs/start/02_classifier.ipynb #29a0425d
@@ -752,6 +842,21 @@ def _softmax(logits: np.ndarray, axis: int | None = 1) -> np.ndarray:
 def _softmax_by_powers(logits: np.ndarray, shift: float = 0.0) -> np.ndarray:
     powers = np.exp(logits - shift)
     return powers / powers.sum(axis=1, keepdims=True)
+
+# %% ../../nbs/start/02_classifier.ipynb #749d31b9
+#| hide
+#| exporti
+
+# %% ../../nbs/start/02_classifier.ipynb #4b880485
+def _fails_only_where_spread(scaled: np.ndarray, got: np.ndarray) -> bool:
+    "Are the rows that are no numbers exactly those with a logit far above their mean?"
+    far = (scaled - scaled.mean(axis=1, keepdims=True)).max(axis=1) > 709
+    return bool(far.any() and (np.isfinite(got).all(axis=1) == ~far).all())
+
+def _are_cut_off(scaled: np.ndarray, got: np.ndarray) -> bool:
+    "Do different logits of more than 100 get equal probabilities somewhere?"
+    large = (abs(scaled) > 100).all(axis=1) & (np.ptp(scaled, axis=1) > 0.01)
+    return bool(large.any() and np.allclose(got.sum(axis=1), 1) and np.allclose(np.ptp(got[large], axis=1), 0))
 
 # %% ../../nbs/start/02_classifier.ipynb #45efa58e
 _tempered_mistakes: tuple[Mistake, ...] = (
@@ -767,19 +872,24 @@ _tempered_mistakes: tuple[Mistake, ...] = (
 
 # %% ../../nbs/start/02_classifier.ipynb #88b7905a
 _tempered_mistakes += (
+    Mistake("You subtract the mean of the logits. One of them can still be far above it.",
+            lambda logits, temperature: _softmax_by_powers(logits / temperature,
+                                                           (logits / temperature).mean(axis=1, keepdims=True)),
+            sign=lambda inputs, expected, got: _fails_only_where_spread(inputs[0] / inputs[1], got)),
+    Mistake("You divide by something other than the temperature, such as its square root.",
+            lambda logits, temperature: _softmax(logits / np.sqrt(temperature))),
     Mistake("You subtract one number from all photos. Beside a photo with much larger logits, what is left of the others?",
             lambda logits, temperature: _softmax_by_powers(logits / temperature, (logits / temperature).max())),
     Mistake("A row is a photo, and each row sums to 1. Over which axis do you sum?",
             lambda logits, temperature: _softmax(logits / temperature, axis=0),
-            sign=lambda inputs, expected, got: bool(np.isfinite(got).all() and not np.allclose(got.sum(axis=1), 1))),
+            sign=lambda inputs, expected, got: bool(np.allclose(got.sum(axis=0), 1) and not np.allclose(got.sum(axis=1), 1))),
     Mistake("For a large logit `exp` is infinite, for a very negative one it is 0. What may be subtracted from all logits of "
             "a photo without a change in its probabilities?",
             lambda logits, temperature: _softmax_by_powers(logits / temperature),
             sign=lambda inputs, expected, got: not np.isfinite(got).all()),
     Mistake("Cutting off large logits makes 1000 and 1001 equal, but one is still ahead of the other by 1.",
             lambda logits, temperature: _softmax(np.clip(logits / temperature, -500, 500)),
-            sign=lambda inputs, expected, got: bool(abs(inputs[0]).max() > 100 and np.allclose(got.sum(axis=1), 1)
-                                                    and not np.allclose(got, expected, atol=1e-3))))
+            sign=lambda inputs, expected, got: _are_cut_off(inputs[0] / inputs[1], got)))
 
 # %% ../../nbs/start/02_classifier.ipynb #39fe94ef
 _tempered_exercise = Exercise(
@@ -791,7 +901,7 @@ Write `tempered`, which is right for logits of any size. For example, `tempered(
 `[[0.731..., 0.268...]]`, and so does `tempered(np.array([[1002.0, 1000.0]]), 2.0)`.""",
     _tempered, _draw_tempered, _can_be_tempered, _tempered_mistakes,
     examples=((np.array([[2.0, 0.0]]), 2.0), (np.array([[1002.0, 1000.0]]), 2.0), (np.array([[-1000.0, -1001.0]]), 0.5),
-              (np.array([[1000.0, 999.0], [0.0, 1.0], [-1000.0, -999.0]]), 1.0)))
+              (np.array([[1000.0, 999.0], [0.0, 1.0], [-1000.0, -999.0]]), 1.0), (np.array([[3000.0, 0.0]]), 1.0)))
 
 # %% ../../nbs/start/02_classifier.ipynb #fdfb27e6
 def _merged_logits(
@@ -818,6 +928,8 @@ def _draw_groups(rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]
     groups = [sorted(group.tolist()) for group in np.split(rng.permutation(classes), np.sort(cuts))]
     logits = rng.normal(0, 2, (count, classes)).round(1)
     if rng.random() < 0.5: logits[:, groups[rng.integers(len(groups))]] += rng.choice([-1000.0, 1000.0])
+    if rng.random() < 0.3: logits[rng.integers(count)] += rng.choice([-1000.0, 1000.0])  # one photo
+    if rng.random() < 0.3: logits[rng.integers(count), rng.integers(classes)] += rng.choice([-3000.0, 3000.0])  # one number
     return logits, groups
 
 # %% ../../nbs/start/02_classifier.ipynb #78b2a8cc
@@ -827,6 +939,10 @@ def _of_groups(logits: np.ndarray, groups: list[list[int]], value: Callable[[np.
 
 def _log_sum(members: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(members, axis=1)
+
+def _log_sum_around(members: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    shift = np.broadcast_to(shift, (len(members), 1))
+    return shift[:, 0] + np.log(np.exp(members - shift).sum(axis=1))
 
 # %% ../../nbs/start/02_classifier.ipynb #9f0371c2
 _merged_mistakes: tuple[Mistake, ...] = (
@@ -845,6 +961,13 @@ _merged_mistakes: tuple[Mistake, ...] = (
 _merged_mistakes += (
     Mistake("Close: your result gives the right probabilities. But a group of one output must have the logit of that output.",
             lambda logits, groups: _of_groups(logits, groups, _log_sum) - _log_sum(logits)[:, None]),
+    Mistake("You subtract the mean of the group. One of its logits can still be far above it.",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: _log_sum_around(z, z.mean(axis=1, keepdims=True)))),
+    Mistake("You subtract the largest logit of all photos in the group. Beside it, what is left of a photo with small logits?",
+            lambda logits, groups: _of_groups(logits, groups, lambda z: _log_sum_around(z, z.max()))),
+    Mistake("You subtract the largest logit of the whole photo. A group without it may be far below: its powers of e are 0.",
+            lambda logits, groups: _of_groups(
+                logits, groups, lambda z: _log_sum_around(z, logits.max(axis=1, keepdims=True)))),
     Mistake("What you subtracted to keep `exp` small is still missing in the result.",
             lambda logits, groups: _of_groups(logits, groups, lambda z: _log_sum(z - z.max(axis=1, keepdims=True)))),
     Mistake("You average over the members of a group, which holds its size against it. It is as likely as all of them together.",
@@ -864,10 +987,12 @@ probabilities in it, so the group behaves like one class with the logit $\log \s
 
 Write `merged_logits` with NumPy, for logits of any size. For example, `merged_logits(np.log([[5.0, 2.0, 3.0]]), [[0, 1], [2]])`
 gives the logarithms of `[[7.0, 3.0]]`, and `merged_logits(np.array([[1000.0, 0.0, -1000.0]]), [[0, 1], [2]])`
-gives `[[1000.0, -1000.0]]`.""",
+gives `[[1000.0, -1000.0]]`. In the second group of that example nothing is near 1000: which maximum do you subtract?""",
     _merged_logits, _draw_groups, _are_groups, _merged_mistakes,
     examples=((np.log([[5.0, 2.0, 3.0]]), [[0, 1], [2]]), (np.array([[1000.0, 0.0, -1000.0]]), [[0, 1], [2]]),
-              (np.array([[0.0, 0.0, 0.0, 0.0]]), [[3, 0, 1], [2]]), (np.array([[-1000.0, 0.0, -1000.0]]), [[1], [0, 2]])))
+              (np.array([[0.0, 0.0, 0.0, 0.0]]), [[3, 0, 1], [2]]), (np.array([[3000.0, 0.0, 1.0]]), [[0, 1], [2]]),
+              (np.array([[1000.0, 1000.0, 0.0], [0.0, 0.0, 0.0]]), [[0, 1], [2]]),
+              (np.array([[-1000.0, 0.0, -1000.0]]), [[1], [0, 2]])))
 
 # %% ../../nbs/start/02_classifier.ipynb #45f7c577
 EXERCISES = (_sure_exercise, _tempered_exercise, _merged_exercise)
