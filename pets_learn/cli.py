@@ -5,9 +5,9 @@
 # %% ../nbs/workshop/13_cli.ipynb #1a8b012c
 from __future__ import annotations
 
-import argparse, glob, hashlib, json, os, shutil, sys
+import argparse, errno, hashlib, io, json, os, shutil, signal, sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,12 @@ def photos_or_stand_ins() -> PetsFolder:
 def content_marks(
     paths: Iterable[Path], # Photo files
 ) -> list[str]:
-    "The first 12 hexadecimal digits of each file's SHA-256."
-    return [hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in paths]
+    "The first 12 hexadecimal digits of each file's SHA-256; empty for a file that cannot be read."
+    marks = []
+    for path in paths:
+        try: marks.append(hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+        except OSError: marks.append("")
+    return marks
 
 # %% ../nbs/workshop/13_cli.ipynb #08c9f5ae
 def _weights_name() -> str | None:
@@ -70,15 +74,17 @@ def train(
     fresh: bool = False,       # Train again even if the very same model is there, and forget an interrupted training
 ) -> dict[str, Any]:
     "Train, judge and save a classifier unless the very same one is there; returns its facts for `report`."
+    from pets_learn.checkpoints import only_user
     from pets_learn.deploy import model_facts
     marks = content_marks(photos.cache.paths)
     order, facts = _order(photos, marks, task, epochs, seed) | {"refit": refit}, model_facts(target)
     if not fresh and facts is not None and facts["extra"].get("order") == order: return facts
     key = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:8]  # another training gets another checkpoint
     checkpoint = target.with_name(f".{target.name}.{key}.checkpoint")
-    if fresh: shutil.rmtree(checkpoint, ignore_errors=True)
-    _train(photos, task, target, epochs, seed, refit, checkpoint, order, marks)
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.checkpoint"): shutil.rmtree(left, ignore_errors=True)
+    with only_user(checkpoint/target.name, wait=0):
+        if fresh: _forget(checkpoint, target.name)
+        _train(photos, task, target, epochs, seed, refit, checkpoint, order, marks)
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return model_facts(target) or {}
 
 # %% ../nbs/workshop/13_cli.ipynb #51cbd3ed
@@ -92,12 +98,20 @@ def _train(
     print(f"Training {task} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}", flush=True)
     for path, reason in photos.cache.skipped: print(f"left out: {reason or path.name}", file=sys.stderr)
     trained = train_classifier(photos, epochs, seed, checkpoint, refit)
+    if epochs is not None and trained.judged_by != "test part":
+        print("With so few photos nothing is fine-tuned: --epochs was not used.", file=sys.stderr)
     seen = photos.rows("train", "valid") if trained.judged_by == "test part" else photos.rows("train", "valid", "test")
     extra = {"order": order, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
              "example": _example(trained), "skipped": len(photos.cache.skipped)}
     save_classifier(trained, target, task, extra)
 
 # %% ../nbs/workshop/13_cli.ipynb #c26bf307
+def _forget(checkpoint: Path, but: str) -> None:
+    "Remove what an interrupted training has left, but for the folder with the lock."
+    for path in checkpoint.iterdir():
+        if path.is_dir() and path.name != but: shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file(): path.unlink()
+
 def _confused(trained: TrainedClassifier) -> list[list[Any]]:
     "The five pairs of classes that are mixed up most often: one, other, how often."
     from pets_learn.start.classifier import confused_pairs
@@ -147,6 +161,9 @@ def evaluate(
     from pets_learn.deploy import load_classifier
     from pets_learn.training import judge
     classifier = load_classifier(model)
+    if "seen" not in classifier.facts.get("extra", {}):
+        raise BadSetting(f"{model.name} does not say which photos it was trained on, so it cannot be judged fairly; "
+                         "give the model's folder instead of an exported file")
     paths, truth = _known_photos(classifier.facts, folder)
     seen = set(classifier.facts.get("extra", {}).get("seen", []))
     new = [i for i, mark in enumerate(content_marks(paths)) if mark not in seen]
@@ -166,7 +183,8 @@ def _stacked(photos: Sequence[Any]) -> Any:
 
 def _known_photos(facts: dict[str, Any], folder: Path | None) -> tuple[list[Path], list[str]]:
     "Photos and the names of their classes, in the model's words."
-    if folder is None: return _official_test(facts["task"])
+    if folder is None: return _official_test(facts)
+    if not folder.is_dir(): raise BadSetting(f"there is no folder {folder}; give one with a sub-folder of photos for each class")
     found = [(path, place.name) for place in sorted(folder.glob("*")) if place.is_dir() and not place.name.startswith(".")
              for path in sorted(place.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     if not found: raise BadSetting(f"{folder} holds no photos; give a folder with one sub-folder of photos for each class")
@@ -175,12 +193,16 @@ def _known_photos(facts: dict[str, Any], folder: Path | None) -> tuple[list[Path
                          f"{', ...' if len(facts['classes']) > 5 else ''}. Name the sub-folders as its classes")
     return [path for path, _ in found], [name for _, name in found]
 
-def _official_test(task: str) -> tuple[list[Path], list[str]]:
+def _official_test(facts: dict[str, Any]) -> tuple[list[Path], list[str]]:
     from pets_learn.data import pets
     from pets_learn.pets.dataset import photo_table
+    task = facts["task"]
     if task not in ("breeds", "species"): raise BadSetting("say which photos: give a folder with one sub-folder for each class")
     table = photo_table(pets()).query("official == 'test'")
-    return list(table.path), list(table.breed if task == "breeds" else table.species)
+    truth = list(table.breed if task == "breeds" else table.species)
+    if lacking := set(truth) - set(facts["classes"]):
+        raise BadSetting(f"the model does not know {min(lacking)}, so the official test photos cannot judge it; give a folder")
+    return list(table.path), truth
 
 # %% ../nbs/workshop/13_cli.ipynb #d00b7502
 MODELS = Path("models")
@@ -241,18 +263,37 @@ def _show(arguments: argparse.Namespace, facts: Any, text: str) -> int:
     return 0
 
 # %% ../nbs/workshop/13_cli.ipynb #6eef1dc7
+def _as_good(target: Path, photos: LabeledPhotos) -> dict[str, Any] | None:
+    "The facts of what `pets-learn train breeds` has made of these photos, where it is there: it is the better classifier."
+    from pets_learn.deploy import model_facts
+    facts = model_facts(target)
+    order = facts["extra"].get("order", {}) if facts else {}
+    wanted = _order(photos, content_marks(photos.cache.paths), "breeds", None, 0)
+    same = all(order.get(key) == wanted[key] for key in ("task", "content", "weights", "scale", "version"))
+    return facts if same and order.get("refit") else None
+
 def _course(arguments: argparse.Namespace) -> int:
     "The first classifier of the course, on stand-ins where there are no photos."
     from pets_learn.start.classifier import pet_photos
-    S = scale(epochs=(1, 4, 12), per_breed=(4, None, None))
+    S = scale(epochs=(1, None, None), per_breed=(4, None, None))
     target = arguments.models/"breeds"
     with _quiet(arguments.json):
         photos = pet_photos(folder=photos_or_stand_ins(), per_breed=S.per_breed)
-        epochs = S.epochs if _weights_name() or S.name == "smoke" else None
-        facts = train(photos, "breeds", target, epochs, arguments.seed, refit=False, fresh=arguments.fresh)
+        facts = None if arguments.fresh else _as_good(target, photos)
+        facts = facts or train(photos, "breeds", target, S.epochs, arguments.seed, refit=False, fresh=arguments.fresh)
     return _show(arguments, facts, report(facts, str(target)))
 
 # %% ../nbs/workshop/13_cli.ipynb #ed7f8f8f
+def _target(folder: Path) -> Path:
+    "The model's folder, which must not be the working folder, a file, or out of reach."
+    whole = folder.resolve()
+    if whole == Path.cwd() or not whole.name:
+        raise BadSetting(f"a model is a folder of its own, and {str(folder)!r} is none; give another with --model")
+    if whole.is_file(): raise BadSetting(f"{folder} is a file; a model is a folder: give another with --model")
+    near = next(place for place in whole.parents if place.exists())
+    if not os.access(near, os.W_OK): raise BadSetting(f"{near} cannot be written to; give another place with --model")
+    return folder
+
 def _do_train(arguments: argparse.Namespace) -> int:
     "breeds, species, or a folder."
     from pets_learn.start.classifier import TASKS, folder_photos, pet_photos
@@ -261,9 +302,12 @@ def _do_train(arguments: argparse.Namespace) -> int:
         if arguments.task in TASKS:
             photos, name = pet_photos(per_breed=scale(per_breed=(4, None, None)).per_breed), arguments.task
         else:
+            name = Path(arguments.task).resolve().name
+            if name in TASKS and arguments.model is None:
+                raise BadSetting(f"your folder is called {name}, as a task of this course; say where its model goes with --model")
             photos = folder_photos(arguments.task, seed=arguments.seed)
-            name = photos.name
-        target = arguments.model or MODELS/name
+            if name in TASKS: name = f"own {name}"
+        target = _target(arguments.model or MODELS/name)
         facts = train(photos, name, target, epochs, arguments.seed, fresh=arguments.fresh)
     return _show(arguments, facts, report(facts, str(target)))
 
@@ -276,16 +320,17 @@ def _do_evaluate(arguments: argparse.Namespace) -> int:
     facts |= {name.replace(" ", "_"): number for name, number in counts.items()}
     words = {"left out": "left out, since the model was trained on them", "unreadable": "unreadable"}
     left = "; ".join(f"{counts[name]:,} {word}" for name, word in words.items() if counts[name])
-    return _show(arguments, facts, f"{judged}" + (f"\n{left}" if left else ""))
+    _show(arguments, facts, f"{judged}" + (f"\n{left}" if left else ""))
+    return 1 if counts["unreadable"] else 0
 
 # %% ../nbs/workshop/13_cli.ipynb #e6a92cb3
 def _do_export(arguments: argparse.Namespace) -> int:
     "model.onnx in the model's folder, or a file of its own."
     from pets_learn.deploy import Preprocessing, add_onnx, check_model, export_onnx, load_model
-    facts = check_model(arguments.model)
     if arguments.file is None:
         path, difference = add_onnx(arguments.model), check_model(arguments.model)["onnx"]["largest_difference"]
     else:
+        facts = check_model(arguments.model)
         path, wanted = arguments.file, Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"])
         keep = {name: facts[name] for name in ("task", "figures", "provenance", "license")}
         difference = export_onnx(load_model(arguments.model).model, path, wanted, facts["classes"], **keep)
@@ -299,7 +344,8 @@ def _do_reproduce(arguments: argparse.Namespace) -> int:
     from pets_learn.experiments import reproduce
     from pets_learn.run import environment
     with _quiet(arguments.json), environment(PETS_LEARN_SCALE=arguments.scale or os.environ.get("PETS_LEARN_SCALE")):
-        path = reproduce(arguments.chapter, arguments.seeds, arguments.scale, arguments.workers, arguments.only or None)
+        path = reproduce(arguments.chapter, arguments.seeds, arguments.scale, arguments.workers, arguments.only or None,
+                         threads=arguments.threads)
         found = read_record(arguments.chapter, scale_name()) if path else None
     lines = [path.name if path else "No record: smoke scale, generated data, or no checkout around the working folder"]
     for name, entry in (found or {"figures": {}})["figures"].items():
@@ -325,6 +371,10 @@ def _add(
     made.add_argument("--json", action="store_true", help="print JSON instead of text")
     made.set_defaults(do=do)
     return made
+
+def _data_name(text: str) -> str:
+    if text not in DATA: raise argparse.ArgumentTypeError(f"there is no data set {text!r}; choose from {', '.join(DATA)}")
+    return text
 
 def _count(text: str) -> int:
     "A whole number from 0."
@@ -382,7 +432,7 @@ def parser() -> argparse.ArgumentParser:
     _add_using(commands)
     where = _add(commands, "data", _do_data, "say where the data sets are, and get those that are missing",
                  "Say which data sets are there.", "data pets weights --download")
-    where.add_argument("names", nargs="*", choices=[*DATA, []], metavar="NAME", help=f"{', '.join(DATA)} (default: all)")
+    where.add_argument("names", nargs="*", type=_data_name, metavar="NAME", help=f"{', '.join(DATA)} (default: all)")
     where.add_argument("--download", action="store_true", help="download what is missing")
     again = _add(commands, "reproduce", _do_reproduce, "run a chapter's experiments with several seeds and write its record",
                  "Run a chapter's experiments. Runs that are done are not done again.", "reproduce pets/cnn --seeds 3")
@@ -390,6 +440,8 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--seeds", type=int, help="how many seeds (default: as the chapter declares)")
     again.add_argument("--scale", choices=("smoke", "laptop", "gpu"), help="instead of the scale that fits this machine")
     again.add_argument("--workers", type=int, default=1, help="processes that work at the same time (default: 1)")
+    again.add_argument("--threads", type=int, default=1,
+                       help="of each process on the CPU; the last digits of a result depend on it (default: 1)")
     again.add_argument("--only", action="append", metavar="NAME", help="only this experiment of the chapter; may be repeated")
     return main
 
@@ -399,14 +451,27 @@ def main(
 ) -> int:
     """The command `pets-learn`: 0 when done, 1 when some photos could not be read or some data is missing, 2 with one sentence
     on standard error when something is wrong, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its number
+        if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors="backslashreplace")
     try:
         parsed = parser().parse_args(arguments)
-        return parsed.do(parsed)
+        code = parsed.do(parsed)
+        sys.stdout.flush()
+        return code
     except PetsLearnError as error: print(f"pets-learn: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        words = "stopped; nothing half-written is left, and the same command goes on from what is done"
+        if arguments is None: signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only disturb the way out
+        words = "stopped; nothing half-written is left, and the same command, without --fresh, goes on from what is done"
         print(f"pets-learn: {words}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has gone, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError: _write_no_more()  # whoever read the output has gone, such as `head`
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        words = f"{error.strerror or error}{where}; check the path, its permissions and the free space"
+        print(f"pets-learn: {words}", file=sys.stderr)
+        if error.errno == errno.ENOSPC: _write_no_more()
     return 2
+
+def _write_no_more() -> None:
+    "Let what is left to be written on standard output go nowhere; else Python complains of it at its end."
+    with suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -641,6 +641,7 @@ def read_photo(
     """
     path = Path(path)
     try:
+        if path.is_dir(): raise BadPhoto("it is a folder; name the photos in it")
         if not path.is_file(): raise BadPhoto("there is no such file")
         with path.open("rb") as file: return _decode(file, max_pixels, min_side)
     except Exception as error:  # a decoder fed with hostile bytes may raise anything
@@ -720,6 +721,7 @@ _ORIENTATION = 0x0112 # EXIF tag: how the camera was held; 1 is upright
 # %% ../nbs/workshop/02_data.ipynb #d92ebd0d
 def _read_near(path: Path, size: int) -> Image.Image:
     "The photo in RGB, upright; a large plain JPEG comes reduced, with both sides still at least `size`."
+    if not path.is_file(): return read_photo(path)  # which says why not; a pipe would be waited for
     try:
         with Image.open(path, formats=["JPEG"]) as photo:
             small_enough = photo.width * photo.height <= MAX_PIXELS

@@ -5,7 +5,7 @@
 # %% ../nbs/workshop/11_experiments.ipynb #27192e9d
 from __future__ import annotations
 
-import _thread, gc, hashlib, importlib, inspect, io, itertools, json, os, re, shutil, signal, subprocess, sys
+import _thread, ast, gc, hashlib, importlib.util, inspect, io, itertools, json, os, re, shutil, signal, subprocess, sys
 import threading, time, traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -350,12 +350,36 @@ def _fail(run: Run, error: str) -> None:
     with write_atomically(run.folder/"error.json", "w") as file: file.write(json.dumps({"error": error, "time": time.time()}))
     _note(run, "fail")
 
+def _imported(source: str, package: str) -> set[str]:
+    "Names of modules, and of what may be modules, that a source imports; `package` is that of its module."
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import): found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            base = ".".join(filter(None, [above if node.level else "", node.module]))
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+def _sources(name: str, found: dict[str, str]) -> dict[str, str]:
+    "The sources of a module and of all modules of its own package that it imports, directly or through others."
+    try: spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError): return found  # a name inside a module is none itself
+    if name in found or spec is None or not spec.origin or not spec.origin.endswith(".py"): return found
+    found[name] = Path(spec.origin).read_text(encoding="utf-8")
+    package = name if spec.submodule_search_locations else name.rpartition(".")[0]
+    for other in sorted(_imported(found[name], package)):
+        if other.partition(".")[0] == name.partition(".")[0]: _sources(other, found)
+    return found
+
 def _code(function: Callable[..., Any]) -> str | None:
-    "A hash of the source file (in a notebook: the source) of a function; None where there is none."
+    """A hash of the source that a function rests on: its module with all that this imports of its own package, or, in a notebook,
+    the function's own source; None where there is none."""
     module = sys.modules.get(function.__module__)
-    try: source = inspect.getsource(module if module and getattr(module, "__file__", None) else function)
+    in_file = module is not None and getattr(module, "__file__", None) and function.__module__ != "__main__"
+    try: texts = list(_sources(function.__module__, {}).values()) if in_file else [inspect.getsource(function)]
     except (OSError, TypeError): return None
-    return hashlib.sha256(source.encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] if texts else None
 
 # %% ../nbs/workshop/11_experiments.ipynb #12c49715
 def _facts(run: Run, function: Callable[..., Any], figures: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RMSprop', 'OPTIMIZERS', 'accuracy', 'binary_accuracy', 'KeepBest', 'PlateauCallback', 'StopAtNaN', 'EpochLines',
            'EpochMeanLoss', 'history_table', 'Training', 'MixedPrecisionCallback', 'precision', 'fit', 'LearningRates',
-           'find_learning_rate', 'Judgment', 'judge', 'predict', 'Watch']
+           'find_learning_rate', 'KeepBatchStatistics', 'Judgment', 'judge', 'predict', 'Watch']
 
 # %% ../nbs/workshop/05_training.ipynb #7d74b53b
 import warnings
@@ -24,7 +24,7 @@ import fastai.callback.schedule  # noqa: F401 - gives the Learner its fit_one_cy
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import Callback, CancelFitException, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
@@ -437,6 +437,15 @@ def _suggest(rates: list[float], losses: list[float], steps: int) -> LearningRat
     used = table.iloc[steps // 10:-5]  # the first ones are still averages of little, the last ones are the explosion
     if len(used) < 5: raise PetsLearnError(f"the loss exploded after {len(table)} of {steps} batches; choose a lower `lowest`")
     return LearningRates(valley(list(used.rate), list(used.loss), steps)[0], table)
+
+# %% ../nbs/workshop/05_training.ipynb #fe6a3731
+class KeepBatchStatistics(Callback):
+    "Batch normalization uses and keeps the mean and variance it has, in training as in use; its weights learn as before."
+    run_after = TrainEvalCallback # which puts all layers into training mode
+
+    def before_train(self) -> None:
+        for layer in self.learn.model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
 
 # %% ../nbs/workshop/05_training.ipynb #fbb06adc
 @dataclass

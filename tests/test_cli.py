@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pets_learn import cli
+from pets_learn.start.classifier import pet_photos
 
 PROGRAM = [sys.executable, "-c", "import sys; from pets_learn.cli import main; sys.exit(main())"]
 
@@ -89,6 +90,17 @@ def test_course_trains_once(place, capsys):
     assert not list((place / "models").glob(".*")), "no checkpoint is left"
 
 
+def test_course_keeps_the_better_classifier_of_the_same_photos(place, capsys):
+    assert run(capsys, "course")[0] == 0
+    photos = pet_photos(folder=cli.photos_or_stand_ins(), per_breed=4)
+    cli.train(photos, "breeds", place / "models" / "breeds", epochs=2)
+    before = (place / "models" / "breeds" / "model.json").read_bytes()
+    code, out, _ = run(capsys, "course")
+    assert code == 0 and "epoch" not in out and (place / "models" / "breeds" / "model.json").read_bytes() == before
+    code, out, _ = run(capsys, "course", "--fresh")
+    assert code == 0 and "epoch" in out and (place / "models" / "breeds" / "model.json").read_bytes() != before
+
+
 def test_species_come_from_breeds(place, capsys):
     code, out, _ = run(capsys, "train", "species", "--json")
     facts = json.loads(out)
@@ -110,12 +122,17 @@ def test_species_come_from_breeds(place, capsys):
         ("train flowrs", "breeds, species, or a folder"),
         ("train colors/red", "it has none"),
         ("train colors --epochs 0", "at least 1 epoch"),
+        ("train colors --model .", "a folder of its own"),
+        ("train colors --model ../..", "a folder of its own"),
+        ("train colors --model colors/red/0-0.jpg", "is a file"),
+        ("data cats", "choose from pets, mnist, lfw, weights"),
         ("evaluate nothing", "nothing"),
         ("predict photo.jpg", "pets-learn train breeds"),
         ("export nothing", "nothing"),
         ("reproduce pets/nothing", "no chapter 'pets/nothing'"),
         ("reproduce pets/dataset", "declares no experiment"),
         ("reproduce pets/cnn --seeds 0", "at least one"),
+        ("reproduce pets/cnn --threads 0", "at least one"),
         ("reproduce pets/cnn --only other", "no experiment 'other'"),
     ],
 )
@@ -211,6 +228,51 @@ def test_evaluate_leaves_out_what_was_trained_on(trained, place, capsys):
     assert code == 2 and "no class 'crimson'" in err and "blue, red" in err
 
 
+def test_evaluate_asks_for_what_it_needs(trained, place, capsys):
+    assert run(capsys, "export", trained / "model", place / "alone.onnx")[0] == 0
+    code, _, err = run(capsys, "evaluate", place / "alone.onnx", trained / "colors")
+    assert code == 2 and "cannot be judged fairly" in err, "it does not know what it was trained on"
+    code, _, err = run(capsys, "evaluate", trained / "model", place / "nowhere")
+    assert code == 2 and "there is no folder" in err
+    draw(place / "more" / "red", (210, 40, 50), 3, seed=7)
+    (place / "more" / "red" / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    code, out, _ = run(capsys, "evaluate", trained / "model", place / "more")
+    assert code == 1 and "1 unreadable" in out
+
+
+def test_own_breeds_do_not_replace_the_course_s(place, trained, capsys):
+    shutil.copytree(trained / "colors", place / "breeds")
+    code, _, err = run(capsys, "train", "./breeds", "--epochs", 1)
+    assert code == 2 and "--model" in err and not (place / "models").exists()
+    code, out, _ = run(capsys, "train", "./breeds", "--epochs", 1, "--model", "mine", "--json")
+    assert code == 0 and json.loads(out)["task"] == "own breeds"
+    code, _, err = run(capsys, "evaluate", "mine")
+    assert code == 2 and "give a folder" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices")
+def test_what_is_no_photo_file(trained, place, capsys):
+    os.mkfifo(place / "pipe.jpg")
+    code, _, err = run(capsys, "predict", place / "pipe.jpg", place, "--model", trained / "model")
+    assert code == 1 and "no such file" in err and "it is a folder" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_output_that_cannot_be_written(trained):
+    command = [*PROGRAM, "predict", str(trained / "colors" / "red" / "0-0.jpg"), "--model", str(trained / "model")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_narrow_terminal(trained, place):
+    shutil.copytree(trained / "colors", place / "colors")
+    command = [*PROGRAM, "train", "colors", "--epochs", "1", "--model", "model"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
 def test_export(trained, place, capsys):
     code, out, _ = run(capsys, "export", trained / "model", place / "colors.onnx", "--json")
     facts = json.loads(out)
@@ -270,6 +332,30 @@ def test_interrupted_training_goes_on_and_ends_the_same(trained, place, capsys, 
     code, out, _ = run(capsys, *words, "--fresh")
     assert code == 0 and "checkpoint" not in out
     assert (place / "model" / "model.safetensors").read_bytes() == resumed
+
+
+def test_a_training_leaves_those_of_others_alone(trained, place, capsys):
+    from pets_learn.checkpoints import only_user
+
+    shutil.copytree(trained / "colors", place / "colors")
+    other = place / ".model.v2.0123abcd.checkpoint"
+    other.mkdir()
+    (other / "kept").write_text("x")
+    words = ["train", "colors", "--epochs", "1", "--model", "model"]
+    assert run(capsys, *words)[0] == 0 and (other / "kept").exists()
+    order = json.loads((place / "model" / "model.json").read_text())["extra"]["order"]
+    key = cli.hashlib.sha256(json.dumps(order).encode()).hexdigest()[:8]
+    with only_user(place / f".model.{key}.checkpoint" / "model"):
+        code, _, err = run(capsys, *words, "--fresh")
+        assert code == 2 and "another process is training" in err
+
+
+def test_export_makes_a_lost_graph_anew(trained, place, capsys):
+    model = shutil.copytree(trained / "model", place / "model")
+    (model / "model.onnx").unlink()
+    code, _, _ = run(capsys, "export", model)
+    photo = trained / "colors" / "red" / "0-0.jpg"
+    assert code == 0 and run(capsys, "predict", photo, "--model", model)[0] == 0
 
 
 def test_full_disk_leaves_the_old_model(trained, place, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """The runner of experiments: killed, doubled, starved and fed nonsense, it does every run once and returns the same digits."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -460,6 +461,25 @@ def test_other_code_is_noticed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiments, "_code", lambda function: "0123456789ab")
     run_experiment(experiment(), folder=tmp_path)
     assert "1 of 1 runs were made by other code" in capsys.readouterr().out and len(CALLS) == 1
+
+
+def test_code_is_all_that_a_run_rests_on(tmp_path, monkeypatch):
+    package = tmp_path / "ownpackage"
+    (package / "part").mkdir(parents=True)
+    for name in ("__init__.py", "part/__init__.py", "unused.py"):
+        (package / name).write_text("")
+    (package / "part" / "chapter.py").write_text("def run():\n    from ..recipe import rate\n    return rate\n")
+    (package / "recipe.py").write_text("from ownpackage import layers\nrate = 1\n")
+    (package / "layers.py").write_text("import numpy\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    function = importlib.import_module("ownpackage.part.chapter").run
+    first = experiments._code(function)
+    for name, counts in (("layers.py", True), ("recipe.py", True), ("part/chapter.py", True), ("unused.py", False)):
+        before = experiments._code(function)
+        with (package / name).open("a") as file:
+            file.write("# changed\n")
+        assert (experiments._code(function) != before) == counts, name
+    assert first is not None
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, ["0", "1", "2", "0"]), ("4,7", ["4", "7", "4", "7"]), ("5", ["5"] * 4)])

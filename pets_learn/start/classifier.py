@@ -316,7 +316,7 @@ def set_head(
         model.head.bias.copy_(torch.as_tensor(bias))
 
 # %% ../../nbs/start/02_classifier.ipynb #e33e650f
-RATES = {"mobilenet_v2": (3e-4, 5e-4), "small": (3e-3, 3e-3)} # highest, of late features and head
+RATES = {"mobilenet_v2": (2e-4, 1e-4), "small": (3e-3, 3e-3)} # highest, of late features and head
 AUGMENTATION = Augmentation(rotation=15, shift=0.05, zoom=0.25, flip=True, fill="reflect",
                             brightness=0.2, contrast=0.2, saturation=0.2)
 
@@ -337,14 +337,18 @@ def fine_tune(
     checkpoint: Path | None = None,  # Folder for an interrupted training to go on from
     keep_best: bool = False,         # Keep the epoch with the lowest validation loss instead of the last one
 ) -> Training:
-    "Train all but the early layers on the training part, with one-cycle and AdamW; changes the network in place."
-    from pets_learn.training import accuracy, fit
+    """Train all but the early layers on the training part, with one-cycle and AdamW; changes the network in place.
+
+    A network that has early layers is a pretrained one, and keeps its statistics of batch normalization.
+    """
+    from pets_learn.training import KeepBatchStatistics, accuracy, fit
     train, valid = photos.rows("train"), photos.rows("valid")
     dls = dataloaders(photos.cache, photos.labels, train, valid, vocab=photos.classes, batch_size=32, drop_last=len(train) > 32,
                       augmentation=AUGMENTATION, channels_last=True, device=device(), seed=seed)
     return fit(model, dls, nn.CrossEntropyLoss(label_smoothing=0.1), epochs, learning_rate, "adamw", [accuracy],
                weight_decay=0.05, one_cycle=True, keep_best=keep_best, groups=layer_groups,
-               freeze_to=len(layer_groups(model)) - 2, train_batch_norm=False, checkpoint=checkpoint)
+               freeze_to=len(layer_groups(model)) - 2, train_batch_norm=False, checkpoint=checkpoint,
+               callbacks=[KeepBatchStatistics()] if model.early else [])
 
 # %% ../../nbs/start/02_classifier.ipynb #60eb8e4b
 def _probabilities(model: PhotoNetwork, photos: LabeledPhotos, rows: np.ndarray) -> np.ndarray:
@@ -497,7 +501,7 @@ def _calibrate(model: PhotoNetwork, temperature: float) -> None:
 
 # %% ../../nbs/start/02_classifier.ipynb #fd9c50f3
 FEW = 500 # photos: with fewer, no part is large enough to judge on
-EPOCHS = {"mobilenet_v2": (1, 5, 12), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
+EPOCHS = {"mobilenet_v2": (1, 3, 8), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
 
 def train_classifier(
     photos: LabeledPhotos,
