@@ -285,9 +285,9 @@ def _course(arguments: argparse.Namespace) -> int:
 
 # %% ../nbs/workshop/13_cli.ipynb #ed7f8f8f
 def _target(folder: Path) -> Path:
-    "The model's folder, which must not be the working folder, a file, or out of reach."
+    "The model's folder, which must not hold the working folder, be a file, or be out of reach."
     whole = folder.resolve()
-    if whole == Path.cwd() or not whole.name:
+    if Path.cwd().is_relative_to(whole):
         raise BadSetting(f"a model is a folder of its own, and {str(folder)!r} is none; give another with --model")
     if whole.is_file(): raise BadSetting(f"{folder} is a file; a model is a folder: give another with --model")
     near = next(place for place in whole.parents if place.exists())

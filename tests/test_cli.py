@@ -94,6 +94,7 @@ def test_course_keeps_the_better_classifier_of_the_same_photos(place, capsys):
     assert run(capsys, "course")[0] == 0
     photos = pet_photos(folder=cli.photos_or_stand_ins(), per_breed=4)
     cli.train(photos, "breeds", place / "models" / "breeds", epochs=2)
+    capsys.readouterr()
     before = (place / "models" / "breeds" / "model.json").read_bytes()
     code, out, _ = run(capsys, "course")
     assert code == 0 and "epoch" not in out and (place / "models" / "breeds" / "model.json").read_bytes() == before
