@@ -32,10 +32,10 @@ from ..widgets import coverage_and_accuracy
 __all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', 'STRENGTHS', 'RATES', 'AUGMENTATION', 'SHARES',
            'FEW', 'EPOCHS', 'TASKS', 'LabeledPhotos', 'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier',
            'pretrained_classifier', 'starting_network', 'pooled_features', 'linear_head', 'head_probabilities',
-           'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'blend', 'choose_share', 'temper',
-           'best_temperature', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier',
-           'with_more_training', 'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network',
-           'classifier_facts', 'save_classifier']
+           'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper', 'best_temperature', 'blend',
+           'choose_share', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training',
+           'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network', 'classifier_facts',
+           'save_classifier']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -359,6 +359,30 @@ def _probabilities(model: PhotoNetwork, photos: LabeledPhotos, rows: np.ndarray)
                for start in range(0, len(rows), 64))
     return predict(model, batches)[0]
 
+# %% ../../nbs/start/02_classifier.ipynb #1357263e
+def temper(
+    probabilities: np.ndarray, # (N, C), rows sum to 1
+    temperature: float,        # Divides the logits, > 0
+) -> np.ndarray:
+    "The probabilities at another temperature, (N, C)."
+    logits = np.log(np.clip(probabilities, 1e-30, None)) / temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+# %% ../../nbs/start/02_classifier.ipynb #b0c61779
+def best_temperature(
+    probabilities: np.ndarray, # (N, C) of photos that the network was not trained on
+    labels: np.ndarray,        # (N,) class indices
+) -> float:
+    "The temperature from 0.05 to 20 with the lowest cross-entropy."
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        tempered = temper(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(tempered[np.arange(len(labels)), labels], 1e-30, None)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
 # %% ../../nbs/start/02_classifier.ipynb #ddd63b91
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 
@@ -395,30 +419,6 @@ def choose_share(
     best = SHARES[int(table.loss.to_numpy().argmin())]
     blend(model, before, after, best)
     return best, table
-
-# %% ../../nbs/start/02_classifier.ipynb #1357263e
-def temper(
-    probabilities: np.ndarray, # (N, C), rows sum to 1
-    temperature: float,        # Divides the logits, > 0
-) -> np.ndarray:
-    "The probabilities at another temperature, (N, C)."
-    logits = np.log(np.clip(probabilities, 1e-30, None)) / temperature
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-
-# %% ../../nbs/start/02_classifier.ipynb #b0c61779
-def best_temperature(
-    probabilities: np.ndarray, # (N, C) of photos that the network was not trained on
-    labels: np.ndarray,        # (N,) class indices
-) -> float:
-    "The temperature from 0.05 to 20 with the lowest cross-entropy."
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        tempered = temper(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(tempered[np.arange(len(labels)), labels], 1e-30, None)).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 # %% ../../nbs/start/02_classifier.ipynb #dceb2bd2
 def species_outputs(
