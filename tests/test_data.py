@@ -986,9 +986,11 @@ def test_limit_is_ours_and_pillow_is_silent(photo, monkeypatch, recwarn):
 def test_absent_photo_folder_and_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    for name in ("pipe.jpg", "folder.jpg", "absent.jpg"):
-        with pytest.raises(data.BadPhoto, match="no such file"):
+    for name, words in (("pipe.jpg", "no such file"), ("folder.jpg", "it is a folder"), ("absent.jpg", "no such file")):
+        with pytest.raises(data.BadPhoto, match=words):
             data.read_photo(tmp_path / name)
+        with pytest.raises(data.BadPhoto, match=words):
+            data.decode_photo(tmp_path / name, 32)
 
 
 def test_one_pixel_and_limits(photo):

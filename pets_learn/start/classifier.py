@@ -761,12 +761,16 @@ def _has_one_top(probabilities: np.ndarray, labels: np.ndarray, threshold: float
             and np.allclose(probabilities.sum(axis=1), 1) and bool((top_two[:, 0] < top_two[:, 1]).all()) and 0 <= threshold <= 1)
 
 def _draw_answers(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-    count, classes = int(rng.integers(2, 6)), int(rng.integers(2, 4))
-    tenths = rng.multinomial(9, rng.dirichlet(np.full(classes, 0.6), size=count))
+    count, classes = int(rng.integers(2, 6)), int(rng.integers(2, 5))
+    tenths = rng.multinomial(9, rng.dirichlet(np.full(classes, rng.choice([0.6, 6.0])), size=count))  # sure, or torn
     tenths[np.arange(count), tenths.argmax(axis=1)] += 1  # no two classes tie for the top
     labels = np.where(rng.random(count) < 0.6, tenths.argmax(axis=1), rng.integers(0, classes, count))
     top = rng.choice(tenths.max(axis=1)) / 10  # as likely as not, a photo stands exactly on the threshold
-    return tenths / 10, labels, float(top if rng.random() < 0.5 else rng.integers(6, 11) / 10)
+    if rng.random() < 0.3:  # a photo whose true class is the second best, and just reaches the threshold
+        photo = rng.integers(count)
+        labels[photo] = np.argsort(tenths[photo])[-2]
+        return tenths / 10, labels, float(max(tenths[photo, labels[photo]], 1) / 10)
+    return tenths / 10, labels, float(top if rng.random() < 0.5 else rng.integers(2, 11) / 10)
 
 # %% ../../nbs/start/02_classifier.ipynb #89897848
 def _share_and_accuracy(sure: np.ndarray, right: np.ndarray) -> tuple[float, float]:
