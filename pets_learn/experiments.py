@@ -782,21 +782,24 @@ def _record(chapter: str, all_results: Sequence[Results], fresh: bool) -> Path |
         figures |= results.experiment.summarize(results.table)
     devices = sorted({run["device"] for run in runs})
     if len(devices) > 1: print(f"The runs of {chapter} were made on different devices: {'; '.join(devices)}", file=sys.stderr)
-    with _limited(_threads(devices[0])):  # the record states this process's threads; the runs had these
-        return record(chapter, figures, data=runs[0]["data"], seconds=sum(run["seconds"] for run in runs), fresh=fresh)
-
-# %% ../nbs/workshop/11_experiments.ipynb #b9b37180
-def _threads(device: str) -> int:
-    "The number of threads in `cpu, 2 threads`; 1 for a GPU's name."
-    found = re.search(r", (\d+) threads?$", device)
-    return int(found[1]) if found else 1
+    if any(run["versions"] != runs[0]["versions"] for run in runs):
+        print(f"The runs of {chapter} were made with different versions; the record names those of the newest", file=sys.stderr)
+    newest = max(runs, key=lambda run: run["date"])  # its device, versions and date stand for all
+    return record(chapter, figures, runs[0]["data"], sum(run["seconds"] for run in runs), fresh, newest)
 
 # %% ../nbs/workshop/11_experiments.ipynb #24c532bd
+def _with_experiments() -> list[str]:
+    "The chapters whose module defines `experiments`, found without importing any."
+    root = Path(next(iter(importlib.import_module("pets_learn").__path__)))
+    found = [path.relative_to(root).with_suffix("") for path in root.rglob("*.py")
+             if re.search(r"^def experiments\(", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    return sorted((path if len(path.parts) > 1 else "workshop"/path).as_posix() for path in found)
+
 def declared(
     chapter: str, # Part and chapter, such as "pets/cnn"
 ) -> list[Experiment]:
     "What a chapter's function `experiments` returns, as a list. Raises `BadSetting` for a chapter without one."
-    unknown = f"there is no chapter {chapter!r}; chapters have names like pets/cnn"
+    unknown = f"there is no chapter {chapter!r}; these have experiments: {', '.join(_with_experiments())}"
     if not re.fullmatch(r"\w+/\w+", chapter): raise BadSetting(unknown)
     part, name = chapter.split("/")
     try: module = importlib.import_module(f"pets_learn.{name}" if part == "workshop" else f"pets_learn.{part}.{name}")
@@ -804,7 +807,7 @@ def declared(
         if (error.name or "").startswith("pets_learn"): raise BadSetting(unknown) from error
         raise PetsLearnError(f"{error}; install it and run this again") from error
     if not callable(getattr(module, "experiments", None)):
-        raise BadSetting(f"the chapter {chapter} declares no experiment to reproduce")
+        raise BadSetting(f"the chapter {chapter} declares no experiment to reproduce; these do: {', '.join(_with_experiments())}")
     found = module.experiments()
     found = [found] if isinstance(found, Experiment) else list(found)
     names = [experiment.name for experiment in found]

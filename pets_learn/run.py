@@ -30,7 +30,7 @@ class PetsLearnError(Exception):
     "The base of every error that pets_learn raises on purpose; its message says what to do next."
 
 # %% ../nbs/workshop/01_run.ipynb #c1de044d
-class BadSetting(PetsLearnError):
+class BadSetting(PetsLearnError, ValueError):
     "An argument or an environment variable has a value that cannot work."
 
 # %% ../nbs/workshop/01_run.ipynb #d18b4c28
@@ -246,6 +246,7 @@ def record(
     data: Mapping[str, Any],               # name, items (a count), complete (bool); generated (bool) where it may be
     seconds: float,                        # Wall-clock time of the run
     fresh: bool = False,                   # Forget the figures already there
+    made: Mapping[str, Any] | None = None, # device, versions and date of the run; None: of this process, today
 ) -> Path | None:
     """Write `figures` to `book/results/<part>-<chapter>.<scale>.json` and return its path.
 
@@ -262,7 +263,8 @@ def record(
     known = {key: data[key] for key in ("name", "items", "complete")}
     old = read_record(chapter, scale_name()) or {}
     old_figures = old["figures"] if old.get("data") == known and not fresh else {}
-    run = {"device": machine(), "versions": versions(), "seconds": round(seconds, 1), "date": date.today().isoformat()}
+    made = made or {"device": machine(), "versions": versions(), "date": date.today().isoformat()}
+    run = {"device": made["device"], "versions": made["versions"], "seconds": round(seconds, 1), "date": made["date"]}
     if any(name in figures and entry["n"] > figures[name]["n"] for name, entry in old_figures.items()):
         run = {key: old[key] for key in run}  # they describe the run that the kept figures come from
     entry = {"chapter": chapter, "scale": scale_name(), "data": known, **run, "figures": merge_figures(old_figures, figures)}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,6 +238,37 @@ def test_refit_takes_the_validation_photos_in(with_weights, colors, monkeypatch)
     assert len(left) == 3, "one of each class stays for the report"
     assert with_refit.choices | {"refit": False} == without.choices
     assert not torch.equal(with_refit.model.head.weight, without.model.head.weight)
+
+
+def test_refit_keeps_the_share_of_the_mean_of_both_fine_tunings(with_weights, colors, monkeypatch):
+    """The first training adds 1 to a weight, the second 3. Of one a quarter would be kept; of the mean it is 2/5."""
+    monkeypatch.setattr(classifier, "FEW", 10)
+    monkeypatch.setattr(classifier, "SHARES", (0.25,))
+    added, starts = iter((1.0, 3.0)), []
+
+    def pretend(model, *rest, **options):
+        starts.append(model.features[-1][0].weight.detach().clone())
+        with torch.no_grad():
+            model.features[-1][0].weight += next(added)
+        return SimpleNamespace(history=None)
+
+    monkeypatch.setattr(classifier, "fine_tune", pretend)
+    trained = train_classifier(colors, epochs=1)
+    assert trained.choices["share"] == 0.25 and torch.equal(*starts), "both start from the pretrained features"
+    torch.testing.assert_close(trained.model.features[-1][0].weight.detach(), starts[0] + 0.4 * (1 + 3) / 2)
+
+
+def test_share_of_mean_is_what_least_squares_finds():
+    """Signal and independent noise of many weights: the best shares of one and of the mean, by brute force."""
+    rng = np.random.default_rng(0)
+    signal, (one, other) = rng.normal(0, 0.8, 200_000), rng.normal(0, 1.0, (2, 200_000))
+    shares = np.linspace(0, 1, 1001)
+
+    def best(found: np.ndarray) -> float:
+        return shares[np.argmin([np.square(share * found - signal).mean() for share in shares])]
+
+    assert classifier.share_of_mean(best(signal + one)) == pytest.approx(best(signal + (one + other) / 2), abs=0.01)
+    assert classifier.share_of_mean(0.0) == 0.0 and classifier.share_of_mean(1.0) == 1.0
 
 
 def test_the_best_share_is_found_and_left_in_the_network(with_weights, colors):

@@ -34,8 +34,8 @@ __all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', '
            'pretrained_classifier', 'starting_network', 'pooled_features', 'linear_head', 'head_probabilities',
            'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper', 'best_temperature', 'blend',
            'choose_share', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training',
-           'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network', 'classifier_facts',
-           'save_classifier']
+           'share_of_mean', 'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network',
+           'classifier_facts', 'save_classifier']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class LabeledPhotos:
     def describe(self) -> str:
         "Counts in words."
         counts = ", ".join(f"{len(self.rows(part)):,} {part}" for part in PARTS)
-        skipped = f"; {len(self.cache.skipped)} unreadable files left out" if self.cache.skipped else ""
+        left_out = len(self.cache.skipped)
+        skipped = f"; {left_out} unreadable file{'s' * (left_out > 1)} left out" if left_out else ""
         return f"{self.name}: {len(self.cache):,} photos of {len(self.classes)} classes ({counts}){skipped}"
 
 # %% ../../nbs/start/02_classifier.ipynb #ee85d863
@@ -316,7 +317,7 @@ def set_head(
         model.head.bias.copy_(torch.as_tensor(bias))
 
 # %% ../../nbs/start/02_classifier.ipynb #e33e650f
-RATES = {"mobilenet_v2": (2e-4, 1e-4), "small": (3e-3, 3e-3)} # highest, of late features and head
+RATES = {"mobilenet_v2": (3e-4, 5e-4), "small": (3e-3, 3e-3)} # highest, of late features and head
 AUGMENTATION = Augmentation(rotation=15, shift=0.05, zoom=0.25, flip=True, fill="reflect",
                             brightness=0.2, contrast=0.2, saturation=0.2)
 
@@ -337,18 +338,14 @@ def fine_tune(
     checkpoint: Path | None = None,  # Folder for an interrupted training to go on from
     keep_best: bool = False,         # Keep the epoch with the lowest validation loss instead of the last one
 ) -> Training:
-    """Train all but the early layers on the training part, with one-cycle and AdamW; changes the network in place.
-
-    A network that has early layers is a pretrained one, and keeps its statistics of batch normalization.
-    """
-    from pets_learn.training import KeepBatchStatistics, accuracy, fit
+    "Train all but the early layers on the training part, with one-cycle and AdamW; changes the network in place."
+    from pets_learn.training import accuracy, fit
     train, valid = photos.rows("train"), photos.rows("valid")
     dls = dataloaders(photos.cache, photos.labels, train, valid, vocab=photos.classes, batch_size=32, drop_last=len(train) > 32,
                       augmentation=AUGMENTATION, channels_last=True, device=device(), seed=seed)
     return fit(model, dls, nn.CrossEntropyLoss(label_smoothing=0.1), epochs, learning_rate, "adamw", [accuracy],
                weight_decay=0.05, one_cycle=True, keep_best=keep_best, groups=layer_groups,
-               freeze_to=len(layer_groups(model)) - 2, train_batch_norm=False, checkpoint=checkpoint,
-               callbacks=[KeepBatchStatistics()] if model.early else [])
+               freeze_to=len(layer_groups(model)) - 2, train_batch_norm=False, checkpoint=checkpoint)
 
 # %% ../../nbs/start/02_classifier.ipynb #60eb8e4b
 def _probabilities(model: PhotoNetwork, photos: LabeledPhotos, rows: np.ndarray) -> np.ndarray:
@@ -501,7 +498,7 @@ def _calibrate(model: PhotoNetwork, temperature: float) -> None:
 
 # %% ../../nbs/start/02_classifier.ipynb #fd9c50f3
 FEW = 500 # photos: with fewer, no part is large enough to judge on
-EPOCHS = {"mobilenet_v2": (1, 3, 8), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
+EPOCHS = {"mobilenet_v2": (1, 5, 8), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
 
 def train_classifier(
     photos: LabeledPhotos,
@@ -556,35 +553,42 @@ def _transferred(
     epochs = scale(epochs=EPOCHS["mobilenet_v2"]).epochs if epochs is None else epochs
     valid, test = photos.rows("valid"), photos.rows("test")
     linear = _linear_stage(model, photos)
-    pretrained = {name: value.clone() for name, value in model.state_dict().items()}
+    pretrained = _state(model)
     set_head(model, linear.of_train)
-    history, share, shares = _tuned(model, photos, epochs, seed, checkpoint and checkpoint/"decide", None)
+    first = _tuned(model, photos, epochs, seed, checkpoint and checkpoint/"decide")
+    share = first.share
     temperature = best_temperature(_probabilities(model, photos, valid), photos.labels[valid])
     if refit:
         model.load_state_dict(pretrained)
         set_head(model, linear.of_both)
-        if share: _tuned(model, with_more_training(photos), epochs, seed, checkpoint and checkpoint/"final", share)
+        if share: _tuned_again(model, photos, first, seed, checkpoint and checkpoint/"final")
     _calibrate(model, temperature)
     choices = {"strength": linear.strength, "epochs": epochs, "share": share, "temperature": temperature, "refit": refit}
     return TrainedClassifier(model, photos, weights, seed, test, _probabilities(model, photos, test), choices, linear=linear.test,
-                             history=history, tables={"strength": linear.table} | shares)
+                             history=first.history, tables={"strength": linear.table} | first.tables)
 
 # %% ../../nbs/start/02_classifier.ipynb #2cf76bd4
-def _tuned(
-    model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None, share: float | None,
-) -> tuple[pd.DataFrame | None, float, dict[str, pd.DataFrame]]:
-    "Fine-tune and go back to a share, which the validation part chooses unless it is given; history, share, what was tried."
-    if not epochs: return None, 0.0, {}
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+def _state(model: PhotoNetwork) -> dict[str, Tensor]: return {name: value.clone() for name, value in model.state_dict().items()}
+
+@dataclass(frozen=True)
+class _Tuned:
+    "A fine-tuning, and the share of it that the validation part chose."
+    epochs: int
+    after: dict[str, Tensor] # The network's state after it
+    history: pd.DataFrame | None = None
+    share: float = 0.0
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict) # All shares, where there was a choice
+
+def _tuned(model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None) -> _Tuned:
+    "Fine-tune, and leave the network with the share of it that is best on the validation part."
+    before = _state(model)
+    if not epochs: return _Tuned(0, before)
     training = fine_tune(model, photos, epochs, RATES["mobilenet_v2"], seed, checkpoint)
-    after = {name: value.clone() for name, value in model.state_dict().items()}
-    if share is not None:
-        blend(model, before, after, share)
-        return training.history, share, {}
+    after = _state(model)
     share, table = choose_share(model, before, after, photos)
     right = f"{table.accuracy[share]:.1%} of the validation photos right"
     print(f"share of the fine-tuning that is kept: {share}, {right}", flush=True)
-    return training.history, share, {"share": table}
+    return _Tuned(epochs, after, training.history, share, {"share": table})
 
 # %% ../../nbs/start/02_classifier.ipynb #7ed012dc
 def with_more_training(
@@ -596,6 +600,20 @@ def with_more_training(
     parts = photos.parts.copy()
     parts[np.delete(valid, first)] = "train"
     return replace(photos, parts=parts)
+
+# %% ../../nbs/start/02_classifier.ipynb #aa4c9a77
+def share_of_mean(
+    share: float, # The best share of one fine-tuning, 0 to 1
+) -> float:
+    "The best share of the mean of two, 0 to 1, if what they do not have in common is independent noise of the same size."
+    return 2 * share / (1 + share)
+
+def _tuned_again(model: PhotoNetwork, photos: LabeledPhotos, first: _Tuned, seed: int, checkpoint: Path | None) -> None:
+    "Fine-tune on both parts, average with the first fine-tuning, and keep `share_of_mean` of the average."
+    before = _state(model)
+    fine_tune(model, with_more_training(photos), first.epochs, RATES["mobilenet_v2"], seed, checkpoint)
+    blend(model, first.after, _state(model), 0.5)
+    blend(model, before, _state(model), share_of_mean(first.share))
 
 # %% ../../nbs/start/02_classifier.ipynb #0fe61330
 def _from_scratch(
