@@ -1,5 +1,8 @@
-"""Filters: equal to OpenCV and SciPy over sizes, widths, directions and borders; laws that hold; bad input refused with a sentence."""
+"""Filters: equal to OpenCV and SciPy over sizes, widths, directions and borders; laws that hold; bad input refused."""
 
+import base64
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 from pets_learn import exercises as ex
 from pets_learn.experiments import run_experiment
@@ -68,7 +72,8 @@ def test_wrap_is_the_remainder(size, position):
 @given(seeds, st.integers(0, 5), st.integers(0, 5), borders)
 def test_pad_border_is_numpy_s(seed, rows, columns, border):
     image = picture(seed)
-    assert_array_equal(fl.pad_border(image, rows, columns, border), np.pad(image, ((rows, rows), (columns, columns)), mode=border))
+    expected = np.pad(image, ((rows, rows), (columns, columns)), mode=border)
+    assert_array_equal(fl.pad_border(image, rows, columns, border), expected)
 
 
 @CALM
@@ -88,13 +93,21 @@ def test_pad_border_keeps_type_and_channels(image, border):
         assert_array_equal(padded[:, :, c], fl.pad_border(image[:, :, c], 2, 3, border))
 
 
+@CALM
+@given(st.sampled_from([np.uint8, np.int8, np.int32, np.uint64]), borders)
+def test_border_index_of_any_whole_numbers(dtype, border):
+    found = fl.border_index(np.arange(9, dtype=dtype), np.uint8(5), border)
+    assert found.dtype == np.int64
+    assert_array_equal(found, fl.border_index(np.arange(9), 5, border))
+
+
 @pytest.mark.parametrize(("border", "room"), [("reflect", 3), ("symmetric", 4), ("wrap", 4)])
 def test_border_has_only_so_much_room(border, room):
     image = np.ones((4, 9))
     assert fl.pad_border(image, room, 0, border).shape == (4 + 2 * room, 9)
     with pytest.raises(BadShape, match=rf"shape \(4, 9\).*{border!r} has {room} pixels"):
         fl.pad_border(image, room + 1, 0, border)
-    with pytest.raises(BadShape, match="does not fit"):
+    with pytest.raises(BadSetting, match="rows is -1; give a whole number from 0 up"):
         fl.pad_border(image, -1, 0, border)
 
 
@@ -114,6 +127,46 @@ def test_correlate_and_convolve_are_scipy_s(seed, rows, columns, border):
 def test_correlate_is_filter2d(seed, rows, columns, border):
     image, kernel = picture(seed), np.random.default_rng(seed).normal(size=(rows, columns))
     close(fl.correlate(image, kernel, border), cv2.filter2D(image, cv2.CV_64F, kernel, borderType=OPENCV[border]))
+
+
+@pytest.mark.parametrize(("border", "side"), [("edge", 51), ("constant", 51), ("reflect", 9), ("symmetric", 11), ("wrap", 11)])
+def test_kernels_larger_than_the_image(border, side):
+    rng = np.random.default_rng(side)
+    image, kernel = rng.normal(size=(5, 5)), rng.normal(size=(side, side))
+    ours = fl.correlate(image, kernel, border)
+    close(ours, ndi.correlate(image, kernel, mode=SCIPY[border]))
+    if border in OPENCV:
+        close(ours, cv2.filter2D(image, cv2.CV_64F, kernel, borderType=OPENCV[border]))
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_wrap_in_opencv(side):
+    """`blur` and `boxFilter` take it and agree with us, the other filters refuse it."""
+    image, size, wrap = picture(side), (side, side), cv2.BORDER_WRAP
+    ours = fl.correlate(image, fl.box_kernel(side), "wrap")
+    close(ours, cv2.blur(image, size, borderType=wrap))
+    close(ours, cv2.boxFilter(image, cv2.CV_64F, size, borderType=wrap))
+    refusing = [
+        lambda: cv2.filter2D(image, cv2.CV_64F, fl.box_kernel(side), borderType=wrap),
+        lambda: cv2.sepFilter2D(image, cv2.CV_64F, np.ones(side), np.ones(side), borderType=wrap),
+        lambda: cv2.Sobel(image, cv2.CV_64F, 1, 0, ksize=side, borderType=wrap),
+        lambda: cv2.Scharr(image, cv2.CV_64F, 1, 0, borderType=wrap),
+        lambda: cv2.Laplacian(image, cv2.CV_64F, borderType=wrap),
+        lambda: cv2.GaussianBlur(image, size, 1.0, borderType=wrap),
+    ]
+    for call in refusing:
+        with pytest.raises(cv2.error):
+            call()
+
+
+@CALM
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(4, 9), st.integers(4, 9), st.just(3))), opencv_borders)
+def test_color_is_filter2d(image, border):
+    kernel = np.arange(9.0).reshape(3, 3) - 3
+    theirs = cv2.filter2D(image, cv2.CV_64F, kernel, borderType=OPENCV[border])
+    close(fl.correlate(image, kernel, border), theirs)
+    apart = fl.correlate_separable(image, [1, 2, 1], [-1, 0, 1], border)
+    close(apart, cv2.Sobel(image, cv2.CV_64F, 1, 0, borderType=OPENCV[border]))
 
 
 @CALM
@@ -207,7 +260,7 @@ def test_saturated_bytes_are_opencv_s(image, kernel):
 def test_bytes_never_wrap_around(values):
     with pytest.raises(BadSetting, match="would wrap around in uint8"):
         fl.to_uint8(np.array(values))
-    assert fl.to_uint8(np.array(values), saturate=True).max() <= 255
+    assert_array_equal(fl.to_uint8(np.array(values), saturate=True), np.clip(np.rint(values), 0, 255))
     assert fl.to_uint8(np.array([-0.4, 255.4, 1.5])).tolist() == [0, 255, 2]
 
 
@@ -229,6 +282,13 @@ def test_gray_is_opencv_s(photo):
     assert ours.min() >= 0 and ours.max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "HSV"])
+def test_gray_of_other_kinds_of_pictures(mode):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)).convert(mode)
+    assert_array_equal(fl.gray(photo), fl.gray(np.asarray(photo.convert("RGB"))))
+    assert fl.gray(photo).shape == (9, 8)
+
+
 # --- smoothing --------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +297,37 @@ def test_gray_is_opencv_s(photo):
 def test_gaussian_window_is_opencv_s(size, sigma):
     assert_allclose(fl.gaussian_window(sigma, size), cv2.getGaussianKernel(size, sigma, cv2.CV_64F)[:, 0], atol=1e-12)
     assert_allclose(fl.gaussian_kernel(sigma, size).sum(), 1)
+
+
+NARROW = {  # every kernel with small numbers: name -> (function, a size and a width as two arguments)
+    "box": lambda size, width: fl.box_kernel(size),
+    "window": lambda size, width: fl.gaussian_window(width, size),
+    "slope window": lambda size, width: fl.gaussian_window(width, size, 1),
+    "curved window": lambda size, width: fl.gaussian_window(width, size, 2),
+    "window of its own size": lambda size, width: fl.gaussian_window(width),
+    "Gaussian": lambda size, width: fl.gaussian_kernel(width, size),
+    "LoG": lambda size, width: fl.log_kernel(width, size),
+    "DoG": lambda size, width: fl.dog_kernel(width, width, size),
+    "match": lambda size, width: fl.dog_match(width, width),
+    "Gabor": lambda size, width: fl.gabor_kernel(size, width, width, width, width, width),
+    "Gabor's width": lambda size, width: fl.gabor_sigma(width, width),
+    "bank": lambda size, width: fl.gabor_bank([width], size, width, width)[0][-1],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32])
+@pytest.mark.parametrize("size", [13, 17, 81])
+@pytest.mark.parametrize("kernel", NARROW.values(), ids=NARROW)
+def test_small_numbers_do_not_wrap_around(kernel, size, dtype):
+    width = dtype(20) if dtype is not np.float32 else dtype(1.1)
+    narrow_size = size if dtype is np.float32 else dtype(size)
+    assert_array_equal(kernel(narrow_size, width), kernel(size, float(width)))
+
+
+def test_correlation_with_a_kernel_of_bytes():
+    kernel = np.array([[-100, 3, 100]], np.int8)
+    close(fl.correlate(np.full((3, 3), 200, np.uint8), kernel), np.full((3, 3), 600.0))
+    assert fl.noise_gain(np.array([100, 100], np.uint8)) == pytest.approx(100 * 2**0.5)
 
 
 @CALM
@@ -296,6 +387,24 @@ def test_an_edge_stands_out_like_the_root_of_the_width():
 
     assert_allclose([clear(4 * s) / clear(s) for s in (3, 5, 8)], 2, rtol=0.02)
 
+    def clear_in_a_photo(sigma):
+        weights = np.outer(fl.gaussian_window(sigma), fl.gaussian_window(sigma, order=1))
+        return weights[:, weights.shape[1] // 2 :].sum() / fl.noise_gain(weights)
+
+    assert_allclose([clear_in_a_photo(4 * s) / clear_in_a_photo(s) for s in (3, 5)], 4, rtol=0.02)
+
+
+def test_what_derivatives_measure():
+    """On a ramp of 1 a pixel and a bowl whose Laplacian is 1: the factors that the text divides by."""
+    y, x = np.mgrid[-5.0:6, -5.0:6]
+    bowl, middle = (x**2 + y**2) / 4, (5, 5)
+    factors = {"central": 2, "prewitt": 6, "sobel": 8, "scharr": 32}
+    assert {name: fl.gradient(x, name).x[middle] for name in factors} == factors
+    assert [fl.correlate(bowl, fl.laplacian_kernel(n))[middle] for n in (4, 8)] == [1, 3]
+    assert cv2.Laplacian(bowl, cv2.CV_64F, ksize=3)[middle] == 4
+    per_unit = [fl.noise_gain(fl.laplacian_kernel(4)), fl.noise_gain(fl.laplacian_kernel(8)) / 3]
+    assert_allclose(np.array(per_unit) / (fl.noise_gain([-1, 0, 1]) / 2), [6.32, 4.0], atol=0.01)
+
 
 # --- first derivatives and edges ----------------------------------------------------------------------------------------
 
@@ -306,9 +415,21 @@ def test_sobel_is_opencv_s(seed, orders, border):
     image, (dx, dy) = picture(seed), orders
     kernel = fl.derivative_kernel("sobel", "x" if dx else "y", dx + dy)
     close(fl.correlate(image, kernel, border), cv2.Sobel(image, cv2.CV_64F, dx, dy, borderType=OPENCV[border]))
+    central = fl.correlate(image, fl.derivative_kernel("central", "x" if dx else "y", dx + dy), border)
+    close(central, cv2.Sobel(image, cv2.CV_64F, dx, dy, ksize=1, borderType=OPENCV[border]))
     if dx + dy == 1:
         ours = fl.correlate(image, fl.derivative_kernel("scharr", "x" if dx else "y"), border)
         close(ours, cv2.Scharr(image, cv2.CV_64F, dx, dy, borderType=OPENCV[border]))
+
+
+@CALM
+@given(seeds, st.sampled_from(["prewitt", "scharr"]), st.sampled_from(["x", "y"]), opencv_borders)
+def test_second_derivatives_of_prewitt_and_scharr(seed, name, axis, border):
+    image, second = picture(seed), np.array([1.0, -2, 1])
+    smooth = {"prewitt": np.ones(3), "scharr": np.array([3.0, 10, 3])}[name]
+    row, column = (second, smooth) if axis == "x" else (smooth, second)
+    theirs = cv2.sepFilter2D(image, cv2.CV_64F, row, column, borderType=OPENCV[border])
+    close(fl.correlate(image, fl.derivative_kernel(name, axis, 2), border), theirs)
 
 
 @CALM
@@ -396,9 +517,34 @@ def test_smoothing_helps_under_noise():
     y, x = np.mgrid[0:60, 0:60]
     disk = 0.2 + 0.6 * ((x - 30) ** 2 + (y - 30) ** 2 < 400)
     scores = fl.noisy_edges([disk] * 3, seed=0)
-    assert list(scores) == ["edge_f1_sigma_0", "edge_f1_sigma_1", "edge_f1_sigma_2", "edge_f1_sigma_4"]
+    kinds = ("", "clean_", "chance_", "coarse_")
+    assert list(scores) == [f"edge_f1_{kind}sigma_{s}" for kind in kinds for s in (0, 1, 2, 4)]
     assert scores["edge_f1_sigma_2"] > scores["edge_f1_sigma_0"] + 0.1
+    assert scores["edge_f1_clean_sigma_1"] == 1, "the reference is the clean photo at width 1"
+    assert max(scores[f"edge_f1_chance_sigma_{s}"] for s in (0, 1, 2, 4)) < scores["edge_f1_sigma_2"]
     assert scores == fl.noisy_edges([disk] * 3, seed=0) and scores != fl.noisy_edges([disk] * 3, seed=1)
+
+
+def test_noisy_edges_are_what_the_text_says():
+    """Each score by its definition, for one photo."""
+    photo = np.random.default_rng(5).random((30, 31))
+    photo = fl.gaussian_blur(photo, 2.0)
+    grain = np.random.default_rng(7).normal(0, fl.NOISE, photo.shape)
+    fine, coarse = fl.find_edges(photo, 1), fl.find_edges(photo, 4)
+    scores = fl.noisy_edges([photo], seed=7)
+    for s in fl.WIDTHS:
+        found = {"": photo + grain, "clean_": photo, "chance_": grain}
+        for kind, picture_ in found.items():
+            assert scores[f"edge_f1_{kind}sigma_{s}"] == fl.edge_f1(fl.find_edges(picture_, s), fine)
+        assert scores[f"edge_f1_coarse_sigma_{s}"] == fl.edge_f1(fl.find_edges(photo + grain, s), coarse)
+
+
+def test_find_edges_lets_a_share_through():
+    image = picture(3, 30, 40)
+    magnitude = fl.gradient(image, border="edge").magnitude
+    high = np.quantile(magnitude, 0.7)
+    assert_array_equal(fl.find_edges(image, 0, 0.3), fl.canny(image, 0.4 * high, high))
+    assert_array_equal(fl.find_edges(image, np.float32(0), 0.3), fl.find_edges(image, 0, 0.3))
 
 
 # --- second derivatives -------------------------------------------------------------------------------------------------
@@ -414,6 +560,8 @@ def test_laplacian_is_opencv_s_and_scipy_s(seed, border):
     close(fl.correlate(image, printed, border), -ours)  # document 002's sign
     if border in OPENCV:
         close(ours, cv2.Laplacian(image, cv2.CV_64F, borderType=OPENCV[border]))
+        wide = fl.derivative_kernel("sobel", "x", 2) + fl.derivative_kernel("sobel", "y", 2)
+        close(fl.correlate(image, wide, border), cv2.Laplacian(image, cv2.CV_64F, ksize=3, borderType=OPENCV[border]))
         eight = cv2.filter2D(image, cv2.CV_64F, np.array([[1.0, 1, 1], [1, -8, 1], [1, 1, 1]]), borderType=OPENCV[border])
         close(fl.correlate(image, fl.laplacian_kernel(8), border), eight)
 
@@ -461,16 +609,33 @@ def test_dog_tends_to_log(sigma, ratio):
     assert_allclose(crossing, np.sqrt(2) * fl.dog_match(10.0, ratio), rtol=0.01)
 
 
+def by_the_words(values: np.ndarray, least: float) -> np.ndarray:
+    """Pixel by pixel: the next one has the other sign, or this one is 0 and its two neighbors have opposite signs."""
+    found = np.zeros(values.shape, bool)
+    for line, mark in [*zip(values, found, strict=True), *zip(values.T, found.T, strict=True)]:
+        for i in range(len(line)):
+            if i + 1 < len(line) and line[i] * line[i + 1] < 0 and abs(line[i] - line[i + 1]) > least:
+                mark[i] = True
+            if 0 < i < len(line) - 1 and line[i] == 0 and line[i - 1] * line[i + 1] < 0:
+                mark[i] |= abs(line[i - 1] - line[i + 1]) > least
+    return found
+
+
 @CALM
-@given(hnp.arrays(np.float64, (5, 6), elements=st.integers(-3, 3)), st.floats(0, 4))
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.integers(-3, 3)), st.floats(0, 6))
 def test_zero_crossings_by_loops(values, least):
-    expected = np.zeros((5, 6), bool)
-    for i in range(5):
-        for j in range(6):
-            for k, m in ((i + 1, j), (i, j + 1)):
-                if k < 5 and m < 6 and (values[i, j] < 0) != (values[k, m] < 0) and abs(values[i, j] - values[k, m]) > least:
-                    expected[i, j] = True
-    assert_array_equal(fl.zero_crossings(values, least), expected)
+    found = fl.zero_crossings(values, least)
+    assert_array_equal(found, by_the_words(values, least))
+    assert_array_equal(found, fl.zero_crossings(-values, least))
+    assert_array_equal(found.T, fl.zero_crossings(values.T, least))
+
+
+def test_the_edge_on_paper_is_found_once():
+    second = np.array([[0.0, 0, 3, 0, -3, 0, 0]])
+    for values in (second, -second):
+        assert np.flatnonzero(fl.zero_crossings(values)).tolist() == [3]
+        assert not fl.zero_crossings(values, 6).any()
+        assert fl.zero_crossings(values.T, 5.9).sum() == 1
 
 
 # --- Gabor --------------------------------------------------------------------------------------------------------------
@@ -531,6 +696,8 @@ def test_bandwidth_in_octaves(wavelength, bandwidth):
 def test_gabor_bank():
     bank = fl.gabor_bank((4, 8), orientations=3, phase=0.5)
     assert [len(row) for row in bank] == [3, 3] and bank[1][0].shape[0] > bank[0][0].shape[0]
+    even = fl.gabor_bank((6, 10))
+    assert all(abs(kernel.sum()) < 0.01 * np.abs(kernel).sum() for row in even for kernel in row), "no answer to brightness"
     sigma = fl.gabor_sigma(8)
     assert_array_equal(bank[1][2], fl.gabor_kernel(bank[1][2].shape[0], sigma, 2 * np.pi / 3, 8, 1.0, 0.5))
 
@@ -584,9 +751,25 @@ def test_scrambled_keeps_the_spectrum(seed):
 def test_dead_filters_are_left_out():
     filters = np.random.default_rng(0).normal(size=(5, 3, 3, 3))
     filters[[1, 3]] = 0
-    patterns, share = fl.patterns_of(filters)
-    assert patterns.shape == (3, 3, 3) and 1 / 3 <= share <= 1
-    assert fl.patterns_of(filters, 2)[0].shape == (2, 3, 3)
+    patterns, shares = fl.patterns_of(filters)
+    parts = [fl.color_pattern(filters[i]) for i in (0, 2, 4)]
+    assert_array_equal(patterns, [part.pattern for part in parts])
+    assert_array_equal(shares, [part.share for part in parts])
+    assert_array_equal(fl.patterns_of(filters, 2)[0], patterns[:2])
+
+
+def test_share_of_the_whole_filter():
+    """What a Gabor filter in one color explains of all three colors, and whether its wave fits in."""
+    short, long = fl.gabor_kernel(7, 2.0, 0.3, 4.0), fl.gabor_kernel(7, 2.0, 0.3, 30.0)
+    other = np.random.default_rng(0).normal(size=(7, 7))
+    other -= (other * short).sum() / (short**2).sum() * short
+    other *= np.linalg.norm(short) / np.linalg.norm(other) / 3
+    filters = np.array([[short, short, short], [long, long, long], [short + other, short - other, short]])
+    found = fl.compare_with_gabor(filters, seed=0)
+    assert list(found) == ["network", "random", "scrambled", "whole", "wave"]
+    assert_allclose(found["network"], 1, atol=1e-3)
+    assert_allclose(found["whole"], [1, 1, 3 / (3 + 2 / 9)], atol=1e-3)
+    assert found["wave"].tolist() == [1, 0, 1]
 
 
 @pytest.mark.slow
@@ -594,22 +777,24 @@ def test_experiment_at_smoke_scale(smoke, tmp_path):
     results = run_experiment(fl.experiments(), seeds=2, folder=tmp_path, quiet=True)
     table = results.table
     assert len(table) == 2 and all(run["data"]["generated"] for run in results.runs)
-    assert table.gabor_variance_explained.nunique() == 1, "the network's own filters do not depend on the seed"
-    assert table.gabor_variance_explained_random.nunique() == 2 and table.edge_f1_sigma_0.nunique() == 2
+    assert table.gabor_share_explained.nunique() == 1, "the network's own filters do not depend on the seed"
+    assert table.gabor_share_explained_random.nunique() == 2 and table.edge_f1_sigma_0.nunique() == 2
     entries = fl.summarize(table)
     assert set(entries) == set(table.columns) - {"seed", "seconds"}
     assert all(entry["unit"] == "share" and entry["n"] == 2 for entry in entries.values())
 
 
 def test_figures_have_the_names_that_the_text_uses():
-    shares = {name: {kind: np.array([0.5, 0.7]) for kind in ("network", "random", "scrambled")} for name in fl.NETWORKS}
-    figures = fl.gabor_figures(shares)
-    assert set(figures) == {
-        f"{network}{kind}"
-        for network in ("gabor_variance_explained", "mobilenet_v2_variance_explained")
-        for kind in ("", "_random", "_scrambled")
+    kinds = ("network", "random", "scrambled", "whole", "wave")
+    shares = {
+        name: {kind: np.array([0.05, 0.15]) * (1 + i + 5 * j) / 2 for i, kind in enumerate(kinds)}
+        for j, name in enumerate(fl.NETWORKS)
     }
-    assert all(value == pytest.approx(0.6) for value in figures.values())
+    names = ("share_explained", "share_explained_random", "share_explained_scrambled", "share_of_whole_filter", "wave_inside")
+    expected = [f"{network}_{name}" for network in ("gabor", "mobilenet_v2") for name in names]
+    figures = fl.gabor_figures(shares)
+    assert list(figures) == expected
+    assert_allclose(list(figures.values()), np.arange(1, 11) * 0.05)
 
 
 @pytest.mark.real
@@ -641,18 +826,38 @@ def test_every_filter_gives_a_picture(name, shape):
 
 def test_own_kernels():
     photo = np.random.default_rng(0).random((9, 9))
-    assert_array_equal(fl.filtered_picture(photo, np.full((3, 3), 1 / 9)), fl.to_uint8(255 * fl.correlate(photo, fl.box_kernel(3))))
+    expected = fl.to_uint8(255 * fl.correlate(photo, fl.box_kernel(3)))
+    assert_array_equal(fl.filtered_picture(photo, np.full((3, 3), 1 / 9)), expected)
     assert_array_equal(fl.filtered_picture(photo, [[-1, 0, 1]]), fl.signed_picture(fl.correlate(photo, [[-1, 0, 1]])))
+
+
+def shown_picture(html: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1]))))
+
+
+def test_gabor_pictures_take_their_width_from_the_wavelength():
+    photo = np.random.default_rng(0).random((40, 44))
+    sigma = fl.gabor_sigma(6.0)
+    size = 2 * int(3 * sigma + 0.5) + 1
+    kernel = fl.gabor_kernel(size, sigma, 0.4, 6.0)
+    shown = fl.filtered_picture(photo, "Gabor even", 5.0, 0.4, 6.0)
+    assert_array_equal(shown, fl.signed_picture(fl.correlate(photo, kernel)))
+    sharper = fl.to_uint8(255 * (2 * photo - fl.gaussian_blur(photo, 1.5)), saturate=True)
+    assert_array_equal(fl.filtered_picture(photo, "sharpened", 1.5), sharper)
 
 
 def test_playground_moves_and_says_what_is_wrong():
     photo = np.random.default_rng(0).random((30, 32))
     playground = fl.filter_playground(photo)
     seen = {playground.html}
-    for name, value in {"filter": "Gabor even", "theta": 45.0, "wavelength": 5.0, "sigma": 3.0, "border": "edge"}.items():
+    for name, value in {"sigma": 3.0, "filter": "Gabor even", "theta": 45.0, "wavelength": 5.0, "border": "edge"}.items():
         playground.controls[name].value = value
         assert playground.html not in seen and "data:image/png" in playground.html, name
         seen.add(playground.html)
+    words = 'alt="The photo after Gabor even, with sigma 3.0, theta 45.0 degrees, wavelength 5.0, border edge"'
+    assert words in playground.html and "degrees" in playground.controls["theta"].description
+    expected = fl.filtered_picture(photo, "Gabor even", theta=np.pi / 4, wavelength=5.0, border="edge")
+    assert_array_equal(shown_picture(playground.html), expected)
     playground.controls["filter"].value = "own kernel"
     playground.controls["kernel"].value = "1 2\n3 x"
     assert 'role="alert"' in playground.html and "no number" in playground.html
@@ -681,8 +886,24 @@ BAD_SHAPES = {
     "empty image": (lambda: fl.correlate(np.zeros((0, 9)), KERNEL), r"image is empty, its shape is \(0, 9\)"),
     "text": (lambda: fl.correlate([["a"]], KERNEL), "image has dtype"),
     "channels first": (lambda: fl.correlate(np.ones((3, 9, 9)), KERNEL), r"image has shape \(3, 9, 9\).*transpose\(1, 2, 0\)"),
-    "kernel too large": (lambda: fl.correlate(GOOD, np.ones((19, 3))), r"shape \(9, 9\).*has 8 pixels"),
-    "blur too wide": (lambda: fl.gaussian_blur(GOOD, 9.0), "does not fit"),
+    "kernel too large": (
+        lambda: fl.correlate(GOOD, np.ones((19, 3))),
+        r"kernel has shape \(19, 3\), image \(9, 9\): it reaches 9 pixels out, but border='reflect' has 8; use a smaller",
+    ),
+    "blur too wide": (lambda: fl.gaussian_blur(GOOD, 9.0), r"kernel has shape \(73, 73\), image \(9, 9\)"),
+    "sums beyond float64": (lambda: fl.correlate(np.full((3, 3), 1e308), 9 * KERNEL), "leave the range of float64"),
+    "products beyond float64": (lambda: fl.correlate_separable(np.full((3, 3), 1e308), [9.0], [1.0]), "leave the range"),
+    "positions between": (lambda: fl.border_index([0.5], 4, "edge"), "positions has dtype float64"),
+    "array for a gradient": (lambda: fl.non_maximum_suppression(GOOD), "slopes is of type ndarray; give the Gradient"),
+    "unequal slopes": (
+        lambda: fl.non_maximum_suppression(fl.Gradient(GOOD, GOOD[1:])),
+        r"slopes.x has shape \(9, 9\), slopes.y \(8, 9\)",
+    ),
+    "NaN slopes": (lambda: fl.non_maximum_suppression(fl.Gradient(GOOD, GOOD * np.nan)), "slopes.y of shape .* holds NaN"),
+    "no photos": (lambda: fl.noisy_edges([], 0), "there are no photos"),
+    "pattern of one pixel": (lambda: fl.fit_gabor(np.ones((1, 1))), r"pattern has shape \(1, 1\); give a square of 3 by 3"),
+    "dead layer": (lambda: fl.patterns_of(np.zeros((4, 3, 3, 3))), r"all filters of shape \(4, 3, 3, 3\) are zero"),
+    "one filter for a layer": (lambda: fl.patterns_of(np.ones((3, 3, 3))), r"filters has shape \(3, 3, 3\)"),
     "color gradient": (lambda: fl.gradient(np.ones((9, 9, 3))), r"\(9, 9, 3\), a color photo.*gray\(image\)"),
     "color canny": (lambda: fl.canny(np.ones((9, 9, 3)), 1, 2), "a color photo"),
     "color energy": (lambda: fl.gabor_energy(np.ones((9, 9, 3)), 4, 0), "a color photo"),
@@ -714,6 +935,27 @@ BAD_SETTINGS = {
     "unknown axis": (lambda: fl.derivative_kernel(axis="z"), "axis is 'z'"),
     "derivative of order 0": (lambda: fl.derivative_kernel(order=0), "order is 0"),
     "five neighbors": (lambda: fl.laplacian_kernel(5), "neighbors is 5; use 4 or 8"),
+    "sigma near 0": (lambda: fl.gaussian_window(1e-200), "sigma is 1e-200; give a positive number, from 1e-60"),
+    "sigma near 0 as float32": (lambda: fl.gaussian_window(np.float32(0)), "sigma is .*; give a positive number"),
+    "huge sigma": (lambda: fl.gaussian_kernel(1e200, 3), r"sigma is 1e\+200"),
+    "sigma of hundreds of digits": (lambda: fl.log_kernel(10**400, 3), "give a positive number"),
+    "sigma of text": (lambda: fl.gaussian_blur(GOOD, "1"), "sigma is '1'"),
+    "order 1.0": (lambda: fl.gaussian_window(1.0, order=1.0), r"order is 1\.0"),
+    "size of an image": (lambda: fl.border_index([0], 0, "edge"), "size is 0; give a whole number from 1 up"),
+    "half a row": (lambda: fl.pad_border(GOOD, 1.5, 0), r"rows is 1\.5"),
+    "negative columns": (lambda: fl.pad_border(GOOD, 0, -1), "columns is -1"),
+    "border that is no text": (lambda: fl.pad_border(GOOD, 1, 1, ["edge"]), "border is"),
+    "name that is no text": (lambda: fl.derivative_kernel([]), "name is"),
+    "threshold of text": (lambda: fl.hysteresis(GOOD, "1", 2), "low is 1, high is 2"),
+    "share of text": (lambda: fl.find_edges(GOOD, 1.0, "half"), "share is 'half'"),
+    "jump of text": (lambda: fl.zero_crossings(GOOD, "1"), "least is '1'"),
+    "ratio of text": (lambda: fl.dog_kernel(1.0, "2"), "ratio is '2'"),
+    "ratio NaN": (lambda: fl.dog_match(1.0, float("nan")), "ratio is nan"),
+    "theta of text": (lambda: fl.gabor_kernel(9, 1, "up", 4), "theta is 'up'; give a finite number"),
+    "one wavelength": (lambda: fl.gabor_bank(8), "wavelengths is 8; give several"),
+    "half an orientation": (lambda: fl.gabor_bank((8,), 1.5), r"orientations is 1\.5"),
+    "no filters": (lambda: fl.patterns_of(np.ones((2, 3, 3, 3)), 0), "most is 0"),
+    "top of text": (lambda: fl.signed_picture(GOOD, "1"), "largest is '1'"),
     "thresholds in disorder": (lambda: fl.canny(GOOD, 3, 2), "low is 3, high is 2"),
     "negative threshold": (lambda: fl.hysteresis(GOOD, -1, 2), "low is -1"),
     "NaN threshold": (lambda: fl.hysteresis(GOOD, float("nan"), 2), "low is nan"),
@@ -752,7 +994,9 @@ def test_bad_settings_are_refused(case):
 
 
 def test_import_is_light():
-    code = "import sys, pets_learn.foundations.filters; print(*{'torch', 'fastai', 'matplotlib', 'scipy', 'cv2'} & set(sys.modules))"
+    code = (
+        "import sys, pets_learn.foundations.filters; print(*{'torch', 'fastai', 'matplotlib', 'scipy', 'cv2'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
 
@@ -772,6 +1016,14 @@ def test_other_exercises_are_the_libraries():
     for photo, amount in ex.cases_of(sharpen, 30):
         sharp = photo - amount * cv2.Laplacian(photo.astype(float), cv2.CV_64F, borderType=cv2.BORDER_REPLICATE)
         assert_array_equal(sharpen.solution(photo, amount), cv2.convertScaleAbs(np.clip(sharp, 0, 255)))
+        assert (np.abs(sharp % 1 - 0.5) > 1e-3).all(), "no value lies between two gray levels: every way to round is right"
+    for whole in (lambda v: np.floor(v + 0.5), np.round):  # other ways to round must pass
+
+        def other(photo, amount, whole=whole):
+            kernel = np.pad([[1.0]], 1) - amount * fl.laplacian_kernel()
+            return np.clip(whole(fl.correlate(photo, kernel, "edge")), 0, 255).astype(np.uint8)
+
+        assert ex.examine(sharpen, other), ex.examine(sharpen, other)
     linked = ex.exercise_named("foundations/filters.linked_edges")
     for strength, low, high in ex.cases_of(linked, 30):
         assert_array_equal(linked.solution(strength, low, high), fl.hysteresis(strength[None], low, high)[0])

@@ -1,15 +1,16 @@
-"""An epoch of the NumPy network against PyTorch on the CPU: same digits, layers, first weights, batches and threads, in one run.
+"""An epoch of the NumPy network against PyTorch on the CPU: same digits, layers, first weights and batches, in one run.
 
-Three ways to train 784-128-64-10 with ReLU, cross-entropy and SGD with momentum, one epoch of MNIST in batches of 64:
+Ways to train 784-128-64-10 with ReLU, cross-entropy and SGD with momentum, one epoch of MNIST in batches of 64:
 
   ours          pets_learn.foundations.network.train
   torch         nn.Sequential and torch.optim.SGD, as its tutorials write it
   torch, fused  the same with fused=True, which updates all weights in one call
+  ... 1 thread  both ways of torch once more, with one thread: for layers as small as these that may be quicker
 
 Every timed epoch starts from fresh copies of the same weights. The ways take turns within each repeat, so that a slow minute hits
-all of them, and each one warms up before the clock starts. The ratio is our seconds over those of the faster torch, repeat by
+all of them, and each one warms up before the clock starts. The ratio is our seconds over those of the fastest torch, repeat by
 repeat; reported, recorded and judged is the median. The run ends with an error when the ways do not end with the same weights, up
-to rounding: a quick training that is another training is no speed-up.
+to rounding: a quick training that is another training is no speed-up. It also ends with an error when the ratio misses its bar.
 
 Beside it the errors of our gradients: against central differences in float64 for every activation and loss, and against autograd
 in float32 for the layers above.
@@ -76,7 +77,15 @@ def torch_model() -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
-def by_torch(x: np.ndarray, y: np.ndarray, batch_size: int, fused: bool) -> tuple[float, Weights]:
+def by_torch(x: np.ndarray, y: np.ndarray, batch_size: int, fused: bool, threads: int = 0) -> tuple[float, Weights]:
+    "An epoch with so many threads; 0: as many as were set before."
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try: return torch_epoch(x, y, batch_size, fused)
+    finally: torch.set_num_threads(before)
+
+
+def torch_epoch(x: np.ndarray, y: np.ndarray, batch_size: int, fused: bool) -> tuple[float, Weights]:
     model, items, labels = torch_model(), torch.from_numpy(x), torch.from_numpy(y)
     begun = time.perf_counter()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, fused=fused)
@@ -92,7 +101,13 @@ def by_torch(x: np.ndarray, y: np.ndarray, batch_size: int, fused: bool) -> tupl
     return seconds, [np.vstack([layer.bias.detach().numpy(), layer.weight.detach().numpy().T]) for layer in linear]
 
 
-WAYS: dict[str, Way] = {"ours": ours, "torch": partial(by_torch, fused=False), "torch, fused": partial(by_torch, fused=True)}
+WAYS: dict[str, Way] = {
+    "ours": ours,
+    "torch": partial(by_torch, fused=False),
+    "torch, fused": partial(by_torch, fused=True),
+    "torch, 1 thread": partial(by_torch, fused=False, threads=1),
+    "torch, fused, 1 thread": partial(by_torch, fused=True, threads=1),
+}
 
 
 def measure(x: np.ndarray, y: np.ndarray, args: argparse.Namespace) -> dict[str, list[float]]:
@@ -104,7 +119,7 @@ def measure(x: np.ndarray, y: np.ndarray, args: argparse.Namespace) -> dict[str,
         for name in list(WAYS)[::1 if i % 2 == 0 else -1]:  # nobody always goes first
             taken, weights[name] = WAYS[name](x, y, args.batch_size)
             seconds[name].append(taken)
-            print(f"repeat {i + 1}/{args.repeats}: {name:<14}{taken:>8.3f} s", flush=True)
+            print(f"repeat {i + 1}/{args.repeats}: {name:<24}{taken:>8.3f} s", flush=True)
         check(weights)
     return seconds
 
@@ -135,9 +150,11 @@ def figures(seconds: dict[str, list[float]], ratios: list[float], errors: dict[s
     def summary(values: list[float], **options: Any) -> dict[str, Any]:
         return figure(values, better="lower", **options) | {"median": median(values), "values": values}
 
-    against = f"seconds of an epoch at batch {batch_size}, ours / the faster of torch's plain and fused SGD, {machine()}, one run"
+    against = (f"seconds of an epoch at batch {batch_size}, ours / the fastest torch (plain or fused SGD, all threads or one), "
+               f"{machine()}, one run")
     found = {"epoch_ratio": summary(ratios, versus=against) | {"bar": BAR}}
-    found |= {f"epoch_{name.replace(', ', '_')}_seconds": summary(values, unit="s") for name, values in seconds.items()}
+    found |= {f"epoch_{name.replace(',', '').replace(' ', '_')}_seconds": summary(values, unit="s")
+              for name, values in seconds.items()}
     meaning = {"gradient_error": "central differences in float64, largest of all activations and losses",
                "gradient_error_torch": "torch autograd in float32, 784-128-64-10, 64 digits"}
     return found | {name: figure(value, "relative error", "lower", versus=meaning[name]) for name, value in errors.items()}
@@ -148,7 +165,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--digits", type=int, default=60_000, help="digits per epoch (default 60000)")
     parser.add_argument("--repeats", type=int, default=5, help="timed epochs of each way (default 5)")
     parser.add_argument("--batch-size", type=int, default=64, help="digits per batch, the same for all ways (default 64)")
-    parser.add_argument("--threads", type=int, default=0, help="threads of each way (default: as many as there are cores)")
+    parser.add_argument("--threads", type=int, default=0, help="threads, where a way says no other (default: one a core)")
     parser.add_argument("--json", type=Path, default=None, help="write all seconds and ratios to this file")
     parser.add_argument("--record", action="store_true", help="write the figures to book/results")
     args = parser.parse_args()
@@ -172,11 +189,11 @@ def main() -> int:
     except PetsLearnError as error:
         print(error, file=sys.stderr)
         return 2
-    fastest = [min(pair) for pair in zip(seconds["torch"], seconds["torch, fused"], strict=True)]
+    fastest = [min(times) for times in zip(*(seconds[name] for name in WAYS if name != "ours"), strict=True)]
     ratios = [a / b for a, b in zip(seconds["ours"], fastest, strict=True)]
     print("\nseconds of an epoch: median (range)")
-    for name, values in seconds.items(): print(f"  {name:<14}{median(values):>8.3f}   ({min(values):.3f} to {max(values):.3f})")
-    print(f"\nours / faster torch: {median(ratios):.2f}   ({min(ratios):.2f} to {max(ratios):.2f})   "
+    for name, values in seconds.items(): print(f"  {name:<24}{median(values):>8.3f}   ({min(values):.3f} to {max(values):.3f})")
+    print(f"\nours / fastest torch: {median(ratios):.2f}   ({min(ratios):.2f} to {max(ratios):.2f})   "
           f"bar {BAR:g}: {'met' if median(ratios) <= BAR else 'MISSED'}")
     for name, value in errors.items(): print(f"{name:<22}{value:.1e}")
     spent = time.perf_counter() - begun
@@ -187,7 +204,7 @@ def main() -> int:
     elif args.record:
         data = {"name": "MNIST", "items": 70_000, "complete": True}  # as in the chapter's own record, which this adds to
         print("recorded in", record("foundations/network", figures(seconds, ratios, errors, args.batch_size), data, spent))
-    return 0
+    return 0 if median(ratios) <= BAR else 1
 
 
 if __name__ == "__main__": raise SystemExit(main())

@@ -1,7 +1,12 @@
 """Convolution, pooling and transposed convolution in NumPy against PyTorch: values, gradients, dtypes, and bad input."""
 
+import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,11 +19,12 @@ from scipy import signal
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from pets_learn.exercises import examine, exercise_named
 from pets_learn.foundations import convolution as conv
 from pets_learn.foundations import network as net
 from pets_learn.foundations.convolution import BadWindow
 from pets_learn.foundations.perceptron import BadShape
-from pets_learn.run import BadSetting
+from pets_learn.run import BadSetting, read_record
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
 pytestmark = pytest.mark.usefixtures("smoke")
@@ -36,6 +42,18 @@ def spans(kernel: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
     return [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
 
 
+def as_it_comes(draw, array: np.ndarray) -> np.ndarray:
+    """The same numbers as an array that lies in memory in another way, or may not be written to."""
+    how = draw(st.sampled_from(["as it is", "Fortran", "reversed", "read-only"]))
+    if how == "Fortran":
+        return np.asfortranarray(array)
+    if how == "reversed":
+        return array[::-1, :, ::-1, ::-1].copy()[::-1, :, ::-1, ::-1]
+    if how == "read-only":
+        array.flags.writeable = False
+    return array
+
+
 @st.composite
 def convolutions(draw) -> dict[str, Any]:
     """Images, weights, bias and settings that fit."""
@@ -45,8 +63,8 @@ def convolutions(draw) -> dict[str, Any]:
     size = [low + draw(st.integers(0, 6)) for low in least]
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     return {
-        "x": rng.normal(size=(images, groups * inputs, *size)),
-        "weight": rng.normal(size=(groups * outputs, inputs, *kernel)),
+        "x": as_it_comes(draw, rng.normal(size=(images, groups * inputs, *size))),
+        "weight": as_it_comes(draw, rng.normal(size=(groups * outputs, inputs, *kernel))),
         "bias": rng.normal(size=groups * outputs) if draw(st.booleans()) else None,
         "settings": {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups},
         "rng": rng,
@@ -54,7 +72,7 @@ def convolutions(draw) -> dict[str, Any]:
 
 
 def tensors(*arrays: np.ndarray | None) -> list[torch.Tensor | None]:
-    return [None if a is None else torch.tensor(a, requires_grad=True) for a in arrays]
+    return [None if a is None else torch.tensor(a.copy(), requires_grad=True) for a in arrays]
 
 
 def gradients(output: torch.Tensor, sensitivity: np.ndarray, inputs: list[torch.Tensor | None]) -> tuple[torch.Tensor, ...]:
@@ -80,6 +98,31 @@ def test_convolution_is_pytorch_s_forward_and_backward(case):
     assert np.array_equal(kept[0], x) and np.array_equal(kept[1], weight), "the arguments are left as they are"
 
 
+def test_pieces_cover_the_batch():
+    assert conv._pieces(5, 2**19) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert conv._pieces(3, 2**22) == [slice(0, 1), slice(1, 2), slice(2, 3)], "an image is never cut"
+    assert conv._pieces(7, 1)[0].stop >= 7
+
+
+def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch):
+    """Small batches fit into one piece, so that the splitting shows only where pieces are made small."""
+    monkeypatch.setattr(conv, "_pieces", lambda n, _: [slice(i, i + 2) for i in range(0, n, 2)])
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(5, 4, 7, 6)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
+    grown, grown_bias = rng.normal(size=(4, 3, 3, 2)), rng.normal(size=6)
+    for ours, backward, theirs, w, b in (
+        (conv.conv2d, conv.conv2d_backward, F.conv2d, weight, bias),
+        (conv.conv_transpose2d, conv.conv_transpose2d_backward, F.conv_transpose2d, grown, grown_bias),
+    ):
+        how = {"stride": (2, 1), "padding": 1, "groups": 2}
+        inputs = tensors(x, w, b)
+        wanted = theirs(*inputs, **how)
+        close(ours(x, w, b, **how), wanted)
+        sensitivity = rng.normal(size=wanted.shape)
+        for mine, gradient in zip(backward(sensitivity, x, w, **how), gradients(wanted, sensitivity, inputs), strict=True):
+            close(mine, gradient)
+
+
 @settings(max_examples=40, deadline=None)
 @given(convolutions())
 def test_loop_is_the_fast_one(case):
@@ -95,7 +138,7 @@ def test_sizes_use_and_columns(case):
     x, kernel = case["x"], case["weight"].shape[2:]
     how = {name: case["settings"][name] for name in ("stride", "padding", "dilation")}
     columns = conv.unfold(x, kernel, **how)
-    theirs = F.unfold(torch.tensor(x), kernel, **how)
+    theirs = F.unfold(torch.tensor(x.copy()), kernel, **how)
     close(columns, theirs)
     close(conv.fold(columns, x.shape[2:], kernel, **how), F.fold(theirs, x.shape[2:], kernel, **how))
     rows, across = (
@@ -287,12 +330,55 @@ def test_types(name, one, other, wanted):
 def test_whole_numbers_do_not_wrap_around(dtype):
     most = np.iinfo(dtype).max
     x, weight = np.full((1, 2, 4, 4), most, dtype), np.full((2, 2, 3, 3), most, dtype)
-    exact = 2 * 9 * int(most) ** 2
-    assert conv.conv2d(x, weight)[0, 0, 0, 0] == conv.conv2d_loop(x, weight)[0, 0, 0, 0] == exact
-    assert conv.cross_correlate(x[0, 0], weight[0, 0])[0, 0] == exact / 2
+    exact = pytest.approx(float(2 * 9 * int(most) ** 2), rel=1e-15)  # above 2**53 only the roundings may differ
+    assert conv.conv2d(x, weight)[0, 0, 0, 0] == exact and conv.conv2d_loop(x, weight)[0, 0, 0, 0] == exact
+    assert 2 * conv.cross_correlate(x[0, 0], weight[0, 0])[0, 0] == exact
     assert conv.avg_pool2d(x, 2).max() == conv.max_pool2d(x, 2).max() == most
     assert conv.conv_transpose2d(x, weight).max() == exact
     assert conv.Sequential([conv.ReLU()]).outputs(x).max() == pytest.approx(most)
+
+
+@pytest.mark.parametrize("function", [conv.conv2d, conv.conv2d_loop, conv.conv_transpose2d])
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
+def test_whole_numbers_that_float64_would_round_are_refused(function, value):
+    x, one = np.full((1, 1, 3, 3), value), np.ones((1, 1, 1, 1), np.int64)
+    with pytest.raises(BadShape, match=r"x of shape .* beyond 2\*\*53"):
+        function(x, one)
+    with pytest.raises(BadShape, match=r"weight of shape .* beyond 2\*\*53"):
+        function(np.ones((1, 1, 3, 3)), one * value)
+    with pytest.raises(BadShape, match="beyond"):
+        conv.max_pool2d(x, 2)
+    with pytest.raises(BadShape, match="beyond"):
+        conv.avg_pool2d(x.astype(np.uint64) | np.uint64(2**63), 2)
+
+
+def test_the_largest_exact_whole_numbers_are_kept():
+    x = np.full((1, 1, 2, 2), 2**53)
+    assert conv.max_pool2d(x, 2).item() == 2**53 and conv.max_pool2d(-x, 2).item() == -(2**53)
+
+
+@pytest.mark.parametrize("function", [conv.conv2d, conv.conv2d_loop])
+def test_a_bias_that_the_type_cannot_hold_is_refused(function):
+    x, weight = np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(BadShape, match=r"bias of shape .* too large for float32"):
+        function(x, weight, [1e300])
+    assert function(x.astype(np.float64), weight, [1e300]).max() == 1e300
+
+
+def test_gradients_keep_single_precision():
+    rng = np.random.default_rng(0)
+    x, weight, grown = (rng.normal(size=s).astype(np.float32) for s in ((2, 4, 6, 5), (6, 2, 3, 3), (4, 3, 3, 3)))
+    found = [
+        *conv.conv2d_backward(np.ones_like(conv.conv2d(x, weight, groups=2)), x, weight, groups=2),
+        *conv.conv_transpose2d_backward(np.ones_like(conv.conv_transpose2d(x, grown, groups=2)), x, grown, groups=2),
+        conv.max_pool2d_backward(np.ones((2, 4, 3, 2), np.float32), x, 2),
+        conv.avg_pool2d_backward(np.ones((2, 4, 3, 2), np.float32), x, 2),
+        conv.avg_pool2d_backward(np.ones((2, 4, 4, 3), np.float32), x, 2, 2, 1, count_include_pad=False),
+        conv.fold(conv.unfold(x, 2), (6, 5), 2),
+    ]
+    network = conv.digit_cnn()
+    found += network.loss_and_gradients(rng.normal(size=(3, 1, 28, 28)).astype(np.float32), np.array([0, 1, 2]))[1]
+    assert len(found) == 18 and {a.dtype for a in found} == {np.dtype(np.float32)}
 
 
 def test_float32_is_as_good_as_pytorch_s():
@@ -395,6 +481,12 @@ def test_bad_settings(function, setting, said):
         (lambda: conv.Conv2d(3, 2, 3).forward(X), r"weight has shape \(2, 3, 3, 3\), x \(2, 4, 6, 5\)"),
         (lambda: conv.Conv2d(4, 2, 3).forward(X[0]), r"x has shape \(4, 6, 5\)"),
         (lambda: conv.digit_cnn().outputs(NAN), "x of shape"),
+        (lambda: conv.Linear(3, 2).forward(np.ones((2, 3, 3))), r"x has shape \(2, 3, 3\)"),
+        (lambda: conv.MaxPool2d(2).forward(X[0]), r"x has shape \(4, 6, 5\)"),
+        (lambda: conv.AvgPool2d(2).forward(X[0]), r"x has shape \(4, 6, 5\)"),
+        (lambda: conv.MaxPool2d(2).forward(X[:0]), "x is empty"),
+        (lambda: conv.ReLU().forward(X.astype(str)), "x has dtype"),
+        (lambda: conv.Flatten().forward(X.astype(complex)), "x has dtype"),
     ],
 )
 def test_more_bad_arrays(call, said):
@@ -406,6 +498,20 @@ def test_more_bad_arrays(call, said):
     ("call", "said"),
     [
         (lambda: conv.output_size(0, 1), "size is"),
+        (lambda: conv.output_size((2, 3), 1), r"size is \(2, 3\)"),
+        (lambda: conv.output_size(4, 2, padding=True), "padding is True"),
+        (lambda: conv.transposed_size((2, 3), 3), r"size is \(2, 3\)"),
+        (lambda: conv.transposed_size(2, 3, (2, 2)), r"stride is \(2, 2\)"),
+        (lambda: conv.transposed_size(2, 3, 2, (1, 1)), r"padding is \(1, 1\)"),
+        (lambda: conv.receptive_field([(3, 5)]), r"kernel is \(3, 5\)"),
+        (lambda: conv.receptive_field(3), "kernels is 3; give a list"),
+        (lambda: conv.receptive_field([3], 2), "strides is 2; give a list"),
+        (lambda: conv.receptive_field([3], [1], [0]), "dilation is 0"),
+        (lambda: conv.Conv2d(4, 4, 3, groups=(2, 2)), r"groups is \(2, 2\)"),
+        (lambda: conv.Conv2d(4, 4, 3, groups=0), "groups is 0"),
+        (lambda: conv.window_step(np.ones((3, 3)), np.ones((2, 2)), True), "step is True"),
+        (lambda: conv.move_right(X, 6), "x has 5 columns"),
+        (lambda: conv.move_right(X, -1), "pixels is -1"),
         (lambda: conv.output_size(4, 2, stride=-2), "stride is"),
         (lambda: conv.transposed_size(4, 2, output_padding=1), "output_padding is 1"),
         (lambda: conv.transposed_size(4, 2, 2, output_padding=-1), "output_padding is -1"),
@@ -487,6 +593,63 @@ def test_a_network_is_a_model_for_train():
     assert first.outputs(x).dtype == np.float32
 
 
+LAYERS: dict[str, tuple[Callable[[], conv.Layer], np.ndarray]] = {
+    "Conv2d": (lambda: conv.Conv2d(4, 2, 3, groups=2), X),
+    "MaxPool2d": (lambda: conv.MaxPool2d(2), X),
+    "AvgPool2d": (lambda: conv.AvgPool2d(2), X),
+    "ReLU": (conv.ReLU, X),
+    "Flatten": (conv.Flatten, X),
+    "Linear": (lambda: conv.Linear(5, 3), X[0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_whole_numbers(name):
+    """-5 in bytes: the padding of minus infinity, the products and the means must not be made in bytes."""
+    make, x = LAYERS[name]
+    numbers = np.random.default_rng(0).integers(-9, -4, x.shape, dtype=np.int8)
+    found, wanted = make().forward(numbers), make().forward(numbers.astype(np.float64))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    if name == "MaxPool2d":
+        assert found.max() < 0
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_way_back_is_checked(name):
+    make, x = LAYERS[name]
+    layer = make()
+    with pytest.raises(BadSetting, match=rf"{name} has kept nothing.*training=True first"):
+        layer.backward(x)
+    out = layer.forward(x)
+    with pytest.raises(BadSetting, match="training=True first"):
+        layer.backward(out)
+    layer.forward(x, training=True)
+    for wrong in (out[:1], out[:, :1], np.concatenate([out, out], axis=1)):
+        with pytest.raises(BadShape, match="sensitivity has shape"):
+            layer.backward(wrong)
+    back, found = layer.backward(np.ones(out.shape, np.int64))
+    assert back.shape == x.shape and [g.shape for g in found] == [w.shape for w in layer.weights]
+
+
+def test_layers_compute_in_the_type_of_their_weights():
+    for name in ("Conv2d", "Linear"):
+        make, x = LAYERS[name]
+        assert make().forward(x.astype(np.float64)).dtype == make().forward(x.astype(np.int64)).dtype == np.float32
+    for bad in (int, bool, np.uint8, complex):
+        for make in (lambda dtype: conv.Conv2d(4, 2, 3, dtype=dtype), lambda dtype: conv.Linear(4, 2, dtype=dtype)):
+            with pytest.raises(BadSetting, match=r"dtype is .*; give np\.float32"):
+                make(bad)
+
+
+def test_a_training_that_goes_astray_says_so():
+    """NaN passes through the layers to the loss, where `train` finds it."""
+    assert np.isnan(conv.MaxPool2d(2).forward(NAN)).all() and np.isnan(conv.Conv2d(4, 2, 3).forward(NAN)).all()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, 64)
+    with pytest.raises(net.Diverged):
+        net.train(conv.digit_cnn(), x, y, epochs=20, batch_size=8, learning_rate=1e12)
+
+
 def test_layers_leave_their_input_alone():
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32)
     kept = x.copy()
@@ -535,9 +698,42 @@ def test_validation_digits_are_never_trained_on():
         np.testing.assert_array_equal(np.sort(x.reshape(len(x), -1)), np.sort(mixed.reshape(len(x), -1)))
 
 
+@pytest.mark.parametrize("count", [0, 5, 9, -1, 10.0, True])
+def test_too_few_digits_are_refused(count):
+    with pytest.raises(BadSetting, match="at least 10 digits"):
+        conv.digit_parts(count)
+
+
+def test_no_ink_leaves_the_picture():
+    """Moved digits keep all their ink; those that have no room take no part."""
+    x = np.zeros((40, 1, 28, 28), np.float32)
+    x[:, 0, 10:14, 18:22] = 1  # six empty columns behind it
+    x[::4, 0, 5, 22] = 1  # one in four has five
+    seen: list[np.ndarray] = []
+
+    class Watching(conv.Sequential):
+        def outputs(self, x: np.ndarray) -> np.ndarray:
+            seen.append(x)
+            return np.eye(10)[np.zeros(len(x), int)]
+
+    assert conv.moved_accuracies(Watching([]), x, np.arange(40) % 4 - 1) == pytest.approx([1 / 3] * 7)
+    assert [len(a) for a in seen] == [30] * 7 and {float(a.sum()) for a in seen} == {30 * 16.0}
+    for before, after in pairwise(seen):
+        np.testing.assert_array_equal(after, np.roll(before, 1, axis=3))
+
+
+def test_stand_ins_without_room_are_moved_all_the_same():
+    network, full = conv.digit_dense(), np.ones((12, 1, 28, 28), np.float32)
+    assert len(conv.moved_accuracies(network, full, np.zeros(12, int))) == 7
+    assert conv.move_right(full, 2)[..., :2].sum() == 0 and conv.move_right(full, 2).sum() == 12 * 28 * 26
+
+
 def test_rate_is_chosen_on_validation_digits():
+    moved = {f"moved_{n}": 1 - n / 10 for n in range(7)}
     rows = [
-        {"network": n, "pixels": p, "learning_rate": r, "seed": s, "valid_accuracy": 1 - r, "accuracy": r, "train_seconds": 2.0}
+        {"network": n, "pixels": p, "learning_rate": r, "seed": s, "valid_accuracy": 1 - r, "train_seconds": 2.0}
+        | {"accuracy": r if n == "cnn" else r + 0.3 * (s + 1)}
+        | (moved if p == "in place" else {})
         for n in ("cnn", "dense")
         for p in ("in place", "scattered")
         for r in (0.1, 0.2)
@@ -546,6 +742,19 @@ def test_rate_is_chosen_on_validation_digits():
     found = conv.summarize(pd.DataFrame(rows))
     assert {found[f"{n}{end}_rate"]["mean"] for n in ("cnn", "dense") for end in ("", "_scattered")} == {0.1}
     assert found["cnn_accuracy"]["n"] == 2 and found["cnn_accuracy"]["mean"] == pytest.approx(0.1)
+    assert found["dense_moved_4_accuracy"]["mean"] == pytest.approx(0.6) and "cnn_scattered_moved_4_accuracy" not in found
+    ratio = found["error_ratio"]  # 0.9 / 0.6 and 0.9 / 0.3: seed by seed
+    assert (ratio["min"], ratio["max"], ratio["n"]) == (pytest.approx(1.5), pytest.approx(3), 2)
+
+
+def test_no_ratio_of_errors_where_there_are_none():
+    rows = [
+        {"network": n, "pixels": "in place", "learning_rate": 0.1, "seed": 0, "valid_accuracy": 1.0, "accuracy": 1.0}
+        | {"train_seconds": 1.0}
+        | {f"moved_{m}": 1.0 for m in range(7)}
+        for n in ("cnn", "dense")
+    ]
+    assert "error_ratio" not in conv.summarize(pd.DataFrame(rows))
 
 
 # --- the interactive ------------------------------------------------------------------------------------------------
@@ -573,9 +782,127 @@ def test_explorer_draws_what_the_function_says():
         explorer.controls[name].value = value
     step = conv.window_step(np.arange(25).reshape(5, 5), np.arange(9).reshape(3, 3), 4, 2, 1)
     assert conv.describe_step(step) in explorer.html and "data:image/png" in explorer.html
+    assert explorer.html.count(conv.describe_step(step)) == 1 and 'alt=""' in explorer.html, "a sentence is read once"
     explorer.controls["dilation"].value = 3
     explorer.controls["padding"].value = 0
     assert 'role="alert"' in explorer.html
+
+
+def test_explorer_reaches_every_step_and_no_other():
+    explorer = conv.window_explorer()
+    step = explorer.controls["step"]
+    assert step.max == 3, "2 x 2 places"
+    for name, value in (("image", 8), ("kernel", 1), ("padding", 3)):
+        explorer.controls[name].value = value
+    assert step.max == 14 * 14 - 1
+    step.value = step.max
+    assert 'role="alert"' not in explorer.html and "Row 14, column 14" in explorer.html
+    explorer.controls["stride"].value = 3
+    assert step.max == step.value == 24 and 'role="alert"' not in explorer.html and "Row 5, column 5" in explorer.html
+
+
+# --- the exercises' checkers: answers that were once accepted, or got no hint or a wrong one --------------------------------
+
+
+def filtered_in_bytes(image, kernel, bias):
+    rows, columns = (n - k + 1 for n, k in zip(image.shape, kernel.shape, strict=True))
+    result = np.zeros((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            result[i, j] = (image[i : i + kernel.shape[0], j : j + kernel.shape[1]] * kernel).sum() + bias
+    return result
+
+
+def padded_in_int(image, kernel):
+    result = np.zeros([n + k - 1 for n, k in zip(image.shape, kernel, strict=True)], int)
+    top, left = ((k - 1) // 2 for k in kernel)
+    result[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return result
+
+
+def pooled_from_zero(maps, sensitivity):
+    gradient = np.zeros(maps.shape)
+    for (i, j), s in np.ndenumerate(sensitivity):
+        best, place = 0, None
+        for u in (2 * i, 2 * i + 1):
+            for v in (2 * j, 2 * j + 1):
+                if maps[u, v] > best:
+                    best, place = maps[u, v], (u, v)
+        if place:
+            gradient[place] = s
+    return gradient
+
+
+def pooled_forward(maps, sensitivity):
+    return maps.reshape(sensitivity.shape[0], 2, -1, 2).max(axis=(1, 3))
+
+
+def pooled_without_sign(maps, sensitivity):
+    return exercise_named("foundations/convolution.pool_gradient").solution(maps, abs(sensitivity))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("filter_image", filtered_in_bytes, "Bytes wrap around"),
+        ("pad_same", padded_in_int, "Zeros do not change the type"),
+        ("pool_gradient", pooled_from_zero, "Start from the first number"),
+        ("pool_gradient", pooled_forward, "shape"),
+        ("pool_gradient", pooled_without_sign, ""),
+    ],
+)
+def test_checkers_find_the_mistake(name, answer, said):
+    result = examine(exercise_named(f"foundations/convolution.{name}"), answer)
+    assert not result and said in result.hint
+    assert result.failed > result.cases / 4, "it shows on many inputs"
+    assert "zeros_like" not in result.hint
+
+
+# --- the record and the bench -----------------------------------------------------------------------------------------
+
+
+def test_the_record_meets_the_figures_to_meet():
+    record = read_record("foundations/convolution", "laptop")
+    if record is None or not record["data"]["complete"]:
+        pytest.skip("no record of all digits")
+    figures = record["figures"]
+    assert figures["cnn_accuracy"]["min"] >= 0.985 and figures["cnn_seconds"]["max"] < 600
+    for name, (bar, side) in bench().BARS.items():
+        if name in figures:
+            assert figures[name]["median"] >= bar if side == "at least" else figures[name]["median"] <= bar
+
+
+def bench() -> ModuleType:
+    path = Path(__file__).parent.parent / "bench" / "convolution.py"
+    spec = importlib.util.spec_from_file_location("bench_convolution", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_bench_judges(monkeypatch, capsys):
+    module = bench()
+    times = {"loop": 300.0, "ours": 1.0, "torch": 0.5, "ours, batch": 8.0, "torch, batch": 4.0}
+    times |= {"ours, backward": 2.0, "torch, backward": 1.0}
+    monkeypatch.setattr(module, "ways", lambda: {})
+    monkeypatch.setattr(module, "check", lambda named: None)
+    monkeypatch.setattr(sys, "argv", ["convolution.py", "--repeats", "1"])
+    monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)  # of the whole process
+    for loop, expected in ((300.0, 0), (100.0, 1)):
+        now = {name: [t] for name, t in (times | {"loop": loop}).items()}
+        monkeypatch.setattr(module, "measure", lambda named, repeats, now=now: now)
+        assert module.main() == expected
+        assert ("MISSED" in capsys.readouterr().out) == bool(expected)
+
+
+def test_bench_tells_wrong_numbers():
+    module, right = bench(), np.linspace(-1, 1, 9, dtype=np.float32)
+    names = ("ours", "loop", "torch", "ours, batch", "torch, batch", "ours, backward", "torch, backward")
+    named = {name: (lambda: right, 1) for name in names}
+    module.check(named)
+    with pytest.raises(AssertionError):
+        module.check(named | {"torch": (lambda: right + 1e-4, 1)})
 
 
 # --- the module -----------------------------------------------------------------------------------------------------
