@@ -25,10 +25,10 @@ from .show import COLORS, as_image, display_figure, new_figure, photo_grid
 
 # %% auto #0
 __all__ = ['STILL', 'SURE', 'TORN_APART', 'TORN_TOGETHER', 'LEANING', 'MAX_BYTES', 'BinaryRates', 'binary_rates', 'Answered',
-           'coverage_and_accuracy', 'wrong_side', 'describe_threshold', 'threshold_slider_grid', 'Interactive',
-           'threshold_slider', 'keep_stills', 'photos_of_class', 'class_browser', 'class_browser_grid', 'Verdict',
-           'verdict', 'PhotoClassifier', 'PixelClassifier', 'PhotoAnswer', 'answer_photo', 'decode_upload', 'try_photo',
-           'try_photo_grid']
+           'coverage_and_accuracy', 'wrong_side', 'describe_threshold', 'threshold_slider_grid', 'require_ipywidgets',
+           'Interactive', 'interactive', 'described', 'threshold_slider', 'keep_stills', 'photos_of_class',
+           'class_browser', 'class_browser_grid', 'Verdict', 'verdict', 'PhotoClassifier', 'PixelClassifier',
+           'PhotoAnswer', 'answer_photo', 'decode_upload', 'try_photo', 'try_photo_grid']
 
 # %% ../nbs/workshop/09_widgets.ipynb #e019b71a
 def _share(part: int, whole: int) -> float:
@@ -204,7 +204,8 @@ def threshold_slider_grid(
     display_figure(figure, alt=f"{len(thresholds)} positions of a threshold. " + " ".join(words))
 
 # %% ../nbs/workshop/09_widgets.ipynb #61e7f643
-def _ipywidgets() -> Any:
+def require_ipywidgets() -> Any:
+    "The package ipywidgets. Raises `PetsLearnError` where it is not installed."
     try: import ipywidgets
     except ImportError as error:
         raise PetsLearnError("the interactives need ipywidgets: pip install ipywidgets, then restart the notebook. "
@@ -232,10 +233,14 @@ def _alert(error: Exception) -> str:
     words = str(error) if isinstance(error, PetsLearnError) else f"{type(error).__name__}: {error}"
     return f'<p role="alert"><b>This did not work.</b> {escape(words)}</p>'
 
-
-def _connect(box: Sequence[Any], controls: Mapping[str, Any], draw: Callable[[], str]) -> Interactive:
-    "Draw now and whenever a control changes."
-    widgets = _ipywidgets()
+# %% ../nbs/workshop/09_widgets.ipynb #8e0dc9b1
+def interactive(
+    controls: Mapping[str, Any],       # Name -> control of ipywidgets
+    draw: Callable[[], str],           # The HTML to show; whatever it raises is shown in words
+    box: Sequence[Any] | None = None,  # What stands above it; None: the controls, one below the other
+) -> Interactive:
+    "Controls, and what `draw` gives, now and whenever one of them changes. Raises `PetsLearnError` without ipywidgets."
+    widgets = require_ipywidgets()
     shown = widgets.HTML()
 
     def redraw(_: Any = None) -> None:
@@ -245,7 +250,7 @@ def _connect(box: Sequence[Any], controls: Mapping[str, Any], draw: Callable[[],
     for control in controls.values():
         if control.has_trait("value"): control.observe(redraw, "value")
     redraw()
-    return Interactive(widgets.VBox([*box, shown]), controls, shown)
+    return Interactive(widgets.VBox([*(controls.values() if box is None else box), shown]), controls, shown)
 
 # %% ../nbs/workshop/09_widgets.ipynb #92ffad83
 def _image_html(data: bytes, kind: str, alt: str, style: str = "") -> str:
@@ -261,19 +266,29 @@ def _photo_html(picture: Any, caption: str, side: int = 112) -> str:
             + _image_html(buffer.getvalue(), "jpeg", f"Photo: {caption}", f"width: {side}px")
             + f'<figcaption style="line-height: 1.2">{escape(caption)}</figcaption></figure>')
 
+# %% ../nbs/workshop/09_widgets.ipynb #4833755f
+def described(
+    picture: Any, # A matplotlib figure, or a picture as `as_image` takes it
+    words: str,   # What it shows
+    more: str = "", # HTML between the two, such as a legend
+) -> str:
+    "A picture as HTML below the sentence that describes it. Raises what `as_image` raises."
+    buffer = io.BytesIO()
+    if hasattr(picture, "savefig"): picture.savefig(buffer, format="png", dpi=100, facecolor="white")
+    else: as_image(picture).save(buffer, "png")
+    return f'<p role="status">{escape(words)}</p>' + more + _image_html(buffer.getvalue(), "png", "")
+
 # %% ../nbs/workshop/09_widgets.ipynb #5c17ee93
 def _threshold_html(p: np.ndarray, y: np.ndarray, threshold: float, classes: Sequence[str], photos: Any, most: int) -> str:
     words = describe_threshold(p, y, threshold, classes)
     figure, ax = new_figure(size=(6.5, 2.0))
     _draw_threshold(ax, p, y, threshold, classes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, facecolor="white")
     wrong = wrong_side(p, y, threshold)
     answers = (p >= threshold).astype(int) if p.ndim == 1 else p.argmax(axis=1)
     captions = [f"{classes[answers[i]]}, is {classes[y[i]]} ({p[i] if p.ndim == 1 else p[i].max():.2f})" for i in wrong[:most]]
     shown = [] if photos is None else [_photo_html(photos[i], text) for i, text in zip(wrong, captions, strict=False)]
     title = f"<p>Wrong answers, worst first: {len(shown)} of {len(wrong)}</p>" if shown else ""
-    return f'<p role="status">{escape(words)}</p>' + _image_html(buffer.getvalue(), "png", words) + title + "".join(shown)
+    return described(figure, words) + title + "".join(shown)
 
 # %% ../nbs/workshop/09_widgets.ipynb #ff1a08e9
 def threshold_slider(
@@ -289,10 +304,9 @@ def threshold_slider(
     _check_names(p, classes)
     if photos is not None and len(photos) != len(y):
         raise BadSetting(f"{len(photos)} photos for {len(y)} labels; give one for each")
-    slider = _ipywidgets().FloatSlider(value=threshold, min=0, max=1, step=0.01, description="threshold",
+    slider = require_ipywidgets().FloatSlider(value=threshold, min=0, max=1, step=0.01, description="threshold",
                                        tooltip="The arrow keys move it by 0.01", layout={"width": "min(100%, 40em)"})
-    return _connect([slider], {"threshold": slider},
-                    lambda: _threshold_html(p, y, round(slider.value, 6), classes, photos, most))
+    return interactive({"threshold": slider}, lambda: _threshold_html(p, y, round(slider.value, 6), classes, photos, most))
 
 # %% ../nbs/workshop/09_widgets.ipynb #b330587d
 STILL = "*Interactive: run this cell in Jupyter or Colab to move the controls.*"
@@ -352,7 +366,7 @@ def _page_html(photos: Sequence[Any], page: np.ndarray, name: str, scores: Any) 
 # %% ../nbs/workshop/09_widgets.ipynb #786635cb
 def _class_controls(labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     "A menu of classes with their counts, a number field for the page, and the buttons that turn it."
-    widgets = _ipywidgets()
+    widgets = require_ipywidgets()
     names = [(f"{name} ({int((labels == i).sum())})", i) for i, name in enumerate(classes)]
     which = widgets.Dropdown(options=names, value=0, description="class")
     page = widgets.BoundedIntText(value=1, min=1, max=1, description="page")
@@ -382,8 +396,8 @@ def class_browser(
         chosen = photos_of_class(labels, which.value, page.value - 1, per_page, scores)
         return f"<p>Page {page.value} of {page.max}</p>" + _page_html(photos, chosen, classes[which.value], scores)
 
-    row = _ipywidgets().HBox([controls[name] for name in ("previous", "page", "next")], layout={"flex_flow": "row wrap"})
-    return _connect([which, row], controls, draw)
+    row = require_ipywidgets().HBox([controls[name] for name in ("previous", "page", "next")], layout={"flex_flow": "row wrap"})
+    return interactive(controls, draw, [which, row])
 
 # %% ../nbs/workshop/09_widgets.ipynb #0f9f67a7
 def class_browser_grid(
@@ -575,7 +589,7 @@ def _camera_bytes(text: str) -> bytes:
 
 def _camera() -> tuple[Any, Any]:
     "The hidden field that receives the photo, and the part of the page with the camera's buttons."
-    widgets, name = _ipywidgets(), f"pets-learn-camera-{secrets.token_hex(4)}"
+    widgets, name = require_ipywidgets(), f"pets-learn-camera-{secrets.token_hex(4)}"
     field = widgets.Textarea(layout={"display": "none"})
     field.add_class(name)
     page = {"output_type": "display_data", "data": {"text/html": _CAMERA_HTML.replace("NAME", name)}, "metadata": {}}
@@ -584,7 +598,7 @@ def _camera() -> tuple[Any, Any]:
 # %% ../nbs/workshop/09_widgets.ipynb #a41bc005
 def _photo_controls(camera: bool) -> tuple[dict[str, Any], list[Any]]:
     "What photos come through, and the part of the page for the camera, if there is to be one."
-    upload = _ipywidgets().FileUpload(accept="image/*", multiple=True, description="Choose photos")
+    upload = require_ipywidgets().FileUpload(accept="image/*", multiple=True, description="Choose photos")
     if not camera: return {"upload": upload}, []
     field, page = _camera()
     return {"upload": upload, "camera": field}, [page]
@@ -607,8 +621,8 @@ def try_photo(
 
     def take(change: Any) -> None: photos[:] = _received(change.new)
 
-    for control in controls.values(): control.observe(take, "value")  # before _connect, which draws
-    return _connect([*controls.values(), *page], controls, draw)
+    for control in controls.values(): control.observe(take, "value")  # before `interactive`, which draws
+    return interactive(controls, draw, [*controls.values(), *page])
 
 # %% ../nbs/workshop/09_widgets.ipynb #aaca2fa3
 def _draw_answer(axes: Any, answer: PhotoAnswer, classes: Sequence[str], top: int) -> None:

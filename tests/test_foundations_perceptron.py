@@ -613,7 +613,7 @@ def test_sliders_draw_every_position():
     for direction in (-180, -45, 0, 135):
         line.controls["direction"].value = direction
         words = p.describe_line(p.line_weights(direction, 0), p.XOR_INPUTS, p.XOR_LABELS)
-        assert words in line.html and f'alt="{words}"' in line.html
+        assert line.html.count(words) == 1 and 'alt=""' in line.html, "a sentence is read once"
 
 
 def test_the_slider_names_the_step_in_the_pocket():

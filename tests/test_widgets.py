@@ -22,7 +22,7 @@ from pets_learn import show, widgets
 from pets_learn.data import BadPhoto
 from pets_learn.run import BadSetting, PetsLearnError
 
-pytest.importorskip("ipywidgets", reason="the interactives need ipywidgets")
+ipywidgets = pytest.importorskip("ipywidgets", reason="the interactives need ipywidgets")
 
 PAPER = np.array([0.05, 0.20, 0.45, 0.65, 0.40, 0.60, 0.80, 0.95])
 IS_DOG = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -169,7 +169,9 @@ def test_moving_the_slider_changes_sentence_picture_and_photos():
     slider.controls["threshold"].value = 0.7
     assert "2 are found (recall 50%)" in slider.html and "(precision 100%)" in slider.html
     chart, *photos = Tags(slider.html).images()
-    assert chart["alt"] in unescape(slider.html) and chart["src"] != Tags(before).images()[0]["src"]
+    assert chart["alt"] == "" and chart["src"] != Tags(before).images()[0]["src"]
+    words = widgets.describe_threshold(PAPER, IS_DOG, 0.7, NAMES)
+    assert unescape(slider.html).count(words) == 1, "a sentence is read once"
     assert [image["alt"] for image in photos] == ["Photo: cat, is dog (0.40)", "Photo: cat, is dog (0.60)"]
 
 
@@ -486,6 +488,28 @@ def test_without_ipywidgets_a_sentence_says_what_to_install(build, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(PetsLearnError, match="pip install ipywidgets"):
         build()
+
+
+@pytest.mark.parametrize("picture", [np.zeros((3, 4), np.uint8), np.ones((3, 4, 3)), "figure"])
+def test_described_pictures_have_their_sentence_once_and_escaped(picture):
+    html = widgets.described(show.new_figure()[0] if isinstance(picture, str) else picture, "a < b", "<p>key</p>")
+    (image,) = Tags(html).images()
+    assert image["alt"] == "" and html.startswith('<p role="status">a &lt; b</p><p>key</p><img')
+    read = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))))
+    if isinstance(picture, str):
+        assert min(read.shape[:2]) > 100
+    else:
+        np.testing.assert_array_equal(read, np.full((3, 4, 3), 255 * picture.max()))
+
+
+def test_what_an_interactive_draws_follows_its_controls_and_shows_its_errors():
+    which = ipywidgets.IntText(value=2)
+    live = widgets.interactive({"which": which}, lambda: str(10 // which.value), box=[])
+    assert live.html == "5" and live.box.children == (live.shown,)
+    which.value = 0
+    assert 'role="alert"' in live.html and "ZeroDivisionError" in live.html
+    which.value = 5
+    assert live.html == "2", "an error does not end it"
 
 
 def test_every_control_has_words_of_its_own():

@@ -16,7 +16,7 @@ from ..experiments import Experiment, Run, best_rows, grid
 from .network import (Loss, accuracy, digit_arrays,
                                             softmax_cross_entropy, train)
 from .perceptron import BadShape, check_array
-from ..run import BadSetting, PetsLearnError, Scale, figure, scale
+from ..run import BadSetting, Scale, figure, scale
 
 # %% auto #0
 __all__ = ['BadWindow', 'cross_correlate', 'convolve', 'pixel_use', 'output_size', 'conv2d_loop', 'WindowStep', 'window_step',
@@ -49,7 +49,7 @@ def _draw_cells(ax: Axes, numbers: np.ndarray, fills: np.ndarray, title: str) ->
     ax.set_title(title, fontsize=9)
 
 # %% ../../nbs/foundations/03_convolution.ipynb #107ab45c
-class BadWindow(BadSetting, ValueError):
+class BadWindow(BadSetting):
     "A window cannot move as told: size, stride, padding, dilation or groups make no sense."
 
 # %% ../../nbs/foundations/03_convolution.ipynb #0e4d1f5c
@@ -337,21 +337,16 @@ def window_grid(
 
 # %% ../../nbs/foundations/03_convolution.ipynb #12821abb
 def _step_html(settings: dict[str, int]) -> str:
-    "Picture and sentence of one step, or a sentence on what does not fit."
+    "Picture and sentence of one step. Raises what `window_step` raises."
     from pets_learn import show
-    import base64, html, io
+    from pets_learn.widgets import described
     numbers = {name: settings[name] for name in ("stride", "padding", "dilation")}
     image, kernel = (np.arange(side**2).reshape(side, side)
                      for side in (settings["image"], settings["kernel"]))
-    try: seen = window_step(image, kernel, settings["step"], **numbers)
-    except BadSetting as error: return f'<p role="alert">{html.escape(str(error))}</p>'
+    seen = window_step(image, kernel, settings["step"], **numbers)
     drawing, axes = show.new_figure(1, 2, size=(6.4, 3.2))
     _draw_step(axes, seen, "image with padding")
-    buffer, words = io.BytesIO(), html.escape(describe_step(seen))
-    drawing.savefig(buffer, format="png", dpi=100, facecolor="white")
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return (f'<p role="status">{words}</p><p>{_LEGEND}</p>'
-            f'<img src="data:image/png;base64,{code}" alt="" style="max-width: 100%">')
+    return described(drawing, describe_step(seen), f"<p>{_LEGEND}</p>")
 
 def _last_step(settings: dict[str, int]) -> int | None:
     "The number of the window's last place; None where it has none."
@@ -364,33 +359,23 @@ _LEGEND = "Orange: under the kernel. Gray: padding. Blue: the number being compu
 _RANGES = {"image": (3, 1, 8), "kernel": (2, 1, 4), "stride": (1, 1, 3), "padding": (0, 0, 3),
            "dilation": (1, 1, 3), "step": (0, 0, 3)}  # first value, least, most
 
-def _ipywidgets() -> Any:
-    try: import ipywidgets
-    except ImportError as error:
-        raise PetsLearnError("the interactive needs ipywidgets: pip install ipywidgets, then "
-                             "restart the notebook. window_grid draws still pictures") from error
-    return ipywidgets
-
 # %% ../../nbs/foundations/03_convolution.ipynb #8ed88b66
 def window_explorer() -> Interactive:
     """Sliders over `window_step`, on an image 0, 1, 2, ... and a kernel 0, 1, 2, ...
 
     Raises `PetsLearnError` where ipywidgets is not installed.
     """
-    widgets = _ipywidgets()
-    from pets_learn.widgets import Interactive
-    sliders = {name: widgets.IntSlider(value=first, min=low, max=high, description=name)
+    from pets_learn.widgets import interactive, require_ipywidgets
+    slider = require_ipywidgets().IntSlider
+    sliders = {name: slider(value=first, min=low, max=high, description=name)
                for name, (first, low, high) in _RANGES.items()}
-    shown = widgets.HTML()
     def settings() -> dict[str, int]:
         return {name: slider.value for name, slider in sliders.items()}
-    def redraw(_: Any = None) -> None:
+    def draw() -> str:
         last = _last_step(settings())
         if last is not None: sliders["step"].max = last  # a later step moves back to it
-        shown.value = _step_html(settings())
-    for slider in sliders.values(): slider.observe(redraw, "value")
-    redraw()
-    return Interactive(widgets.VBox([*sliders.values(), shown]), sliders, shown)
+        return _step_html(settings())
+    return interactive(sliders, draw)
 
 # %% ../../nbs/foundations/03_convolution.ipynb #4bbbf0a9
 def _views(x: np.ndarray, window: _Window) -> np.ndarray:

@@ -807,28 +807,20 @@ def parse_kernel(
 
 # %% ../../nbs/foundations/04_filters.ipynb #d3114f95
 def _picture_html(photo: Any, settings: dict[str, Any]) -> str:
-    "The picture as an image tag, or why there is none. `theta` is in degrees."
-    import base64, io
-    from html import escape
-    from PIL import Image
-    from pets_learn.run import PetsLearnError
-    try:
-        chosen = settings["filter"]
-        if chosen == "own kernel": chosen = parse_kernel(settings["kernel"])
-        options = {name: settings[name] for name in ("sigma", "wavelength", "border")}
-        picture = filtered_picture(photo, chosen, theta=np.radians(settings["theta"]), **options)
-    except PetsLearnError as error:
-        return f'<p role="alert"><b>This did not work.</b> {escape(str(error))}</p>'
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png")
-    words = escape("The photo after {filter}, with sigma {sigma}, theta {theta} degrees, "
-                   "wavelength {wavelength}, border {border}".format(**settings))
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{words}" src="data:image/png;base64,{code}" style="max-width: 100%">'
+    "The picture below what was done. `theta` is in degrees. Raises what the filter raises."
+    from pets_learn.widgets import described
+    chosen = settings["filter"]
+    if chosen == "own kernel": chosen = parse_kernel(settings["kernel"])
+    options = {name: settings[name] for name in ("sigma", "wavelength", "border")}
+    picture = filtered_picture(photo, chosen, theta=np.radians(settings["theta"]), **options)
+    words = ("The photo after {filter}, with sigma {sigma}, theta {theta} degrees, "
+             "wavelength {wavelength}, border {border}").format(**settings)
+    return described(picture, words)
 
 # %% ../../nbs/foundations/04_filters.ipynb #9db1fc53
 def _playground_controls() -> dict[str, Any]:
-    import ipywidgets as widgets
+    from pets_learn.widgets import require_ipywidgets
+    widgets = require_ipywidgets()
     options = {"filter": [*FILTERS, "own kernel"], "border": BORDERS}
     menus = {name: widgets.Dropdown(options=o, description=name) for name, o in options.items()}
     menus["filter"].value, menus["border"].value = "Sobel x", "reflect"
@@ -849,21 +841,14 @@ def filter_playground(
 ) -> Interactive:
     """Menus and sliders over `filtered_picture`; the slider for theta is in degrees.
 
-    Raises `BadShape` or `BadSetting` for no photo; a kernel that does not fit is said in
-    the widget.
+    Raises `BadShape` or `BadSetting` for no photo, `PetsLearnError` without ipywidgets; a
+    kernel that does not fit is said in the widget.
     """
-    import ipywidgets as widgets
-    from pets_learn.widgets import Interactive
+    from pets_learn.widgets import interactive
     gray(photo) # refuse what is no photo now, not at the first click
-    controls, shown = _playground_controls(), widgets.HTML()
-
-    def redraw(_: Any = None) -> None:
-        settings = {name: control.value for name, control in controls.items()}
-        shown.value = _picture_html(photo, settings)
-
-    for control in controls.values(): control.observe(redraw, "value")
-    redraw()
-    return Interactive(widgets.VBox([*controls.values(), shown]), controls, shown)
+    controls = _playground_controls()
+    return interactive(controls, lambda: _picture_html(
+        photo, {name: control.value for name, control in controls.items()}))
 
 # %% ../../nbs/foundations/04_filters.ipynb #8dc5f4d8
 NETWORKS = {"squeezenet1_0": ("SqueezeNet 1.0", (96, 3, 7, 7)), # name, shape of the first layer

@@ -342,40 +342,23 @@ def spread_explorer() -> Interactive:
 
     Raises `PetsLearnError` without ipywidgets.
     """
-    from pets_learn.widgets import Interactive
-    try: import ipywidgets
-    except ImportError as error:
-        raise PetsLearnError("this interactive needs ipywidgets: pip install ipywidgets") from error
-    menu, slider = ipywidgets.Dropdown, ipywidgets.IntSlider
+    from pets_learn.widgets import interactive, require_ipywidgets
+    menu, slider = require_ipywidgets().Dropdown, require_ipywidgets().IntSlider
     controls = {
         "activation": menu(options=list(ACTIVATIONS), value="tanh", description="activation"),
         "initialization": menu(options=list(INITIALIZATIONS), value="small", description="start"),
         "depth": slider(value=10, min=2, max=50, description="layers")}
-    shown = ipywidgets.HTML()
-
-    def redraw(_: Any = None) -> None:
-        shown.value = _spreads_html(*(control.value for control in controls.values()))
-
-    for control in controls.values(): control.observe(redraw, "value")
-    redraw()
-    return Interactive(ipywidgets.VBox([*controls.values(), shown]), controls, shown)
+    return interactive(controls, lambda: _spreads_html(*(c.value for c in controls.values())))
 
 # %% ../../nbs/foundations/02_network.ipynb #3c71c634
 def _spreads_html(activation: str, initialization: str, depth: int) -> str:
     "The sentence, and the plot as a picture."
-    import base64, io
-    from html import escape
-
     from pets_learn import show
+    from pets_learn.widgets import described
     drawing, ax = show.new_figure(size=(5.5, 3))
     spreads = layer_spreads(activation, initialization, depth)
     _draw_spreads(ax, spreads, f"{activation}, {initialization}")
-    buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=100, facecolor="white")
-    code = base64.b64encode(buffer.getvalue()).decode()
-    words = escape(describe_spreads(activation, initialization, depth))
-    return (f'<p role="status">{words}</p><img src="data:image/png;base64,{code}" '
-            f'alt="{words}" style="max-width: 100%">')
+    return described(drawing, describe_spreads(activation, initialization, depth))
 
 # %% ../../nbs/foundations/02_network.ipynb #3c311b29
 class Network:

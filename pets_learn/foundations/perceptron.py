@@ -5,10 +5,9 @@
 # %% ../../nbs/foundations/01_perceptron.ipynb #c9ae438d
 from __future__ import annotations
 
-import base64, io, warnings
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from ..data import BadPhoto, PetsFolder, decode_photo, mnist, pets
 from ..experiments import Experiment, Run
-from ..run import BadSetting, PetsLearnError, Scale, figure, scale
+from ..run import BadSetting, Scale, figure, scale
 
 # %% auto #0
 __all__ = ['View', 'XOR_INPUTS', 'XOR_LABELS', 'LOSSES', 'sizes', 'BadShape', 'check_array', 'add_ones', 'sign', 'signals',
@@ -38,7 +37,7 @@ def sizes() -> Scale:
                  starts=(4, 100, 100), steps=(150, 2000, 2000))
 
 # %% ../../nbs/foundations/01_perceptron.ipynb #0a5e4afb
-class BadShape(BadSetting, ValueError):
+class BadShape(BadSetting):
     "Arrays do not fit together; the message names the argument and both shapes."
 
 # %% ../../nbs/foundations/01_perceptron.ipynb #debb7aaa
@@ -344,33 +343,6 @@ def _draw_normal(ax: Any, weights: np.ndarray, near: np.ndarray, reach: float) -
     tip = foot + reach * weights[1:] / np.linalg.norm(weights[1:])
     ax.annotate("", tip, foot, arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.4}, zorder=5)
 
-# %% ../../nbs/foundations/01_perceptron.ipynb #ec48a05a
-def _ipywidgets() -> Any:
-    try: import ipywidgets
-    except ImportError as error:
-        raise PetsLearnError("the interactives need ipywidgets: pip install ipywidgets, then restart the notebook. "
-                             "The functions that end in _grid draw still pictures without it") from error
-    return ipywidgets
-
-# %% ../../nbs/foundations/01_perceptron.ipynb #b99ed3cb
-def _picture(figure_: Any, words: str) -> str:
-    "A drawing as HTML, below the sentence that describes it."
-    buffer = io.BytesIO()
-    figure_.savefig(buffer, format="png", dpi=100, facecolor="white")
-    code = base64.b64encode(buffer.getvalue()).decode()
-    return (f'<p role="status">{escape(words)}</p>'
-            f'<img src="data:image/png;base64,{code}" alt="{escape(words)}" style="max-width: 100%">')
-
-# %% ../../nbs/foundations/01_perceptron.ipynb #8946b07e
-def _connect(controls: Mapping[str, Any], draw: Callable[[], str]) -> Interactive:
-    "The controls above what `draw` gives, drawn again whenever one of them moves."
-    from pets_learn.widgets import Interactive
-    widgets = _ipywidgets()
-    shown = widgets.HTML(draw())
-    for control in controls.values():
-        control.observe(lambda _: setattr(shown, "value", draw()), "value")
-    return Interactive(widgets.VBox([*controls.values(), shown]), controls, shown)
-
 # %% ../../nbs/foundations/01_perceptron.ipynb #a815a9b7
 #| code-fold: true
 def describe_line(
@@ -420,15 +392,16 @@ def step_slider(
 ) -> Interactive:
     "A slider through the corrections of a training. Raises `BadShape` for other examples, `PetsLearnError` without ipywidgets."
     from pets_learn.show import new_figure
+    from pets_learn.widgets import described, interactive, require_ipywidgets
     points, labels, path = _steps(run, x, y)
-    slider = _ipywidgets().IntSlider(value=0, min=0, max=run.updates, description="corrections")
+    slider = require_ipywidgets().IntSlider(value=0, min=0, max=run.updates, description="corrections")
 
     def draw() -> str:
         drawing, ax = new_figure(size=(4.2, 3.8))
         _draw_line(ax, path[slider.value], points, labels, run.mistakes[slider.value - 1] if slider.value else None)
-        return _picture(drawing, _step_words(run, path, points, labels, slider.value))
+        return described(drawing, _step_words(run, path, points, labels, slider.value))
 
-    return _connect({"step": slider}, draw)
+    return interactive({"step": slider}, draw)
 
 # %% ../../nbs/foundations/01_perceptron.ipynb #2f7af54e
 #| code-fold: true
@@ -602,20 +575,22 @@ def line_slider(
 ) -> Interactive:
     "A line to turn and shift, and what it gets right. Raises as `describe_line`, and `PetsLearnError` without ipywidgets."
     from pets_learn.show import new_figure
+    from pets_learn.widgets import described, interactive, require_ipywidgets
     points = _flat(x)
     labels, far = _labels(y, len(points)), float(np.linalg.norm(points, axis=1).max())
     line_weights(direction, offset)  # refuse bad settings now, not at the first move
     wide = {"width": "min(100%, 36em)"}
-    turn = _ipywidgets().FloatSlider(value=direction, min=-180, max=180, step=5, description="direction", layout=wide)
-    shift = _ipywidgets().FloatSlider(value=offset, min=-far, max=far, step=far / 50, description="offset", layout=wide)
+    slider = require_ipywidgets().FloatSlider
+    turn = slider(value=direction, min=-180, max=180, step=5, description="direction", layout=wide)
+    shift = slider(value=offset, min=-far, max=far, step=far / 50, description="offset", layout=wide)
 
     def draw() -> str:
         weights = line_weights(turn.value, shift.value)
         drawing, ax = new_figure(size=(4.2, 3.8))
         _draw_line(ax, weights, points, labels)
-        return _picture(drawing, describe_line(weights, points, labels))
+        return described(drawing, describe_line(weights, points, labels))
 
-    return _connect({"direction": turn, "offset": shift}, draw)
+    return interactive({"direction": turn, "offset": shift}, draw)
 
 # %% ../../nbs/foundations/01_perceptron.ipynb #c56fbf1c
 #| code-fold: true
