@@ -100,6 +100,34 @@ def test_display_tags(source: str, tags: list[str]) -> None:
     assert cells.display_tags(cells.split_directives(source)[0]) == tags
 
 
+@pytest.mark.parametrize(
+    ("source", "folded"),
+    [
+        ("x = 2\ntest_eq(x, 2)\nassert x", True),
+        ("x = 2\nassert_allclose(x, 2)\nnp.testing.assert_equal(x, 2)", True),
+        ("for x in (1, 2):\n    if x:\n        assert x", True),
+        ("with ExceptionExpected(BadSetting, 'at least one'):\n    f()\n    g()", True),
+        ("with tempfile.TemporaryDirectory() as folder:\n    x = 2\n    test_eq(x, 2)", True),
+        ("assert x\nassert y", False),  # short: as tall as the line that would hide it
+        ("x = 2\ny = 3\nprint(x)", False),
+        ("def f(): return 2\n\nassert f()\nassert f() == 2", False),
+        ("class Spoil:\n    def f(self):\n        assert self", False),
+        ("import numpy as np\nassert np\nassert np.pi", False),
+        ("%matplotlib inline\nassert x\nassert y", False),
+        ("tests = latest()\nrun(tests)\nshow(tests)", False),
+    ],
+)
+def test_cells_that_only_check_are_folded(source: str, folded: bool) -> None:
+    assert cells.only_checks(source, []) == folded
+    assert not cells.only_checks(source, [{"output_type": "stream", "name": "stdout", "text": "seen"}])
+    [shown] = transform.shown_code_cell(code(source), None, "pets/02_cnn")
+    assert ("hide-input" in shown["metadata"].get("tags", [])) == folded
+    assert (shown["metadata"].get("mystnb", {}).get("code_prompt_show") == "Show the tests") == folded
+    if folded:
+        library = transform.shown_code_cell(code(f"#| export\n{source}"), "pets.cnn", "pets/02_cnn")[0]
+        assert "hide-input" not in library["metadata"]["tags"]
+
+
 def test_export_targets() -> None:
     def target(source: str) -> str | None:
         return cells.export_target(cells.split_directives(source)[0], "pets.cnn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 from collections.abc import Iterable
@@ -79,6 +80,29 @@ def is_hidden(directives: Iterable[Directive]) -> bool:
 def display_tags(directives: Iterable[Directive]) -> list[str]:
     """The cell tags by which myst-nb hides input or output, as the directives ask."""
     return [TAGS[str(d)] for d in directives if str(d) in TAGS]
+
+
+def is_check(statement: ast.stmt) -> bool:
+    """Whether a statement says what must hold: an assertion, a `test_...` or `assert_...` call, an expected exception."""
+    if isinstance(statement, ast.Assert):
+        return True
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return ast.unparse(statement.value.func).rpartition(".")[2].startswith(("test_", "assert_"))
+    if isinstance(statement, ast.With) and any("ExceptionExpected" in ast.unparse(item) for item in statement.items):
+        return True
+    return any(is_check(inner) for inner in getattr(statement, "body", []) if isinstance(inner, ast.stmt))
+
+
+def only_checks(code: str, outputs: list[dict[str, Any]]) -> bool:
+    """Whether a cell of more than two lines only makes sure of something: checks and what they need, nothing to see or keep."""
+    if outputs or len(code.strip().splitlines()) <= 2:
+        return False
+    try:
+        statements = ast.parse(code).body
+    except SyntaxError:  # a line of IPython's own
+        return False
+    defines = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+    return any(map(is_check, statements)) and not any(isinstance(statement, defines) for statement in statements)
 
 
 def without_widgets(outputs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:

@@ -15,12 +15,14 @@ from nbdev_cells import (
     export_target,
     is_hidden,
     mended_markdown,
+    only_checks,
     split_directives,
     text_of,
     without_widgets,
 )
 from pictures import alt_texts, pictures_without_alt
 
+TESTS = {"code_prompt_show": "Show the tests", "code_prompt_hide": "Hide the tests"}
 NOTE = "course"  # cell metadata by which the doctree stage knows the module of a library cell and its pictures' texts
 
 
@@ -48,6 +50,9 @@ def shown_code_cell(cell: dict[str, Any], module: str | None, page: str) -> list
         tags.append("remove-input")
     if full:
         tags.append("library")
+    elif only_checks(code, outputs):  # they are for the notebook and for CI; the page goes on with the story
+        tags.append("hide-input")
+        shown["metadata"]["mystnb"] = {**cell.get("metadata", {}).get("mystnb", {}), **TESTS}
     if tags:
         shown["metadata"]["tags"] = list(dict.fromkeys(tags))
     hidden_name = any(d.name == "exporti" for d in directives)
