@@ -128,7 +128,7 @@ def test_features_are_those_of_torchvision(with_weights):
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (torch.from_numpy(photos) / 255 - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
     with evaluation_mode(rival), torch.no_grad():
-        expected = ((rival(x) + rival(x.flip(-1))) / 2).numpy()
+        expected = rival(x).numpy()
     found = classifier.pooled_features(model, photos, batch_size=2)
     assert_allclose(found, expected, atol=1e-4 * abs(expected).max(), rtol=1e-3)
 
@@ -277,7 +277,7 @@ def test_the_best_share_is_found_and_left_in_the_network(with_weights, colors):
     features = classifier.pooled_features(model, colors.cache.photos)
     classifier.set_head(model, classifier.linear_head(features, colors.labels, 1.0))
     good = {name: value.clone() for name, value in model.state_dict().items()}
-    shift = 60 * torch.randn(3, 1280, generator=torch.Generator().manual_seed(0)) * good["head.weight"].abs().mean()
+    shift = 20 * torch.randn(3, 1280, generator=torch.Generator().manual_seed(0)) * good["head.weight"].abs().mean()
     before, after = (good | {"head.weight": good["head.weight"] + sign * shift} for sign in (-1, 1))
     share, table = classifier.choose_share(model, before, after, colors)
     assert share == 0.5 and table.accuracy[0.5] == 1.0 and table.loss.idxmin() == 0.5

@@ -159,7 +159,7 @@ def folder_photos(
 
 # %% ../../nbs/start/02_classifier.ipynb #d5b5faa3
 class PhotoNetwork(nn.Module):
-    "Normalize, features, their mean, dropout, linear head; takes (N, 3, H, W) float32 in [0, 1], returns logits."
+    "Normalize, features, mean over all positions, dropout, linear head; takes (N, 3, H, W) float32 in [0, 1], returns logits."
     def __init__(
         self,
         features: nn.Sequential, # (N, 3, H, W) -> (N, D, h, w)
@@ -167,10 +167,9 @@ class PhotoNetwork(nn.Module):
         classes: int,            # Outputs of the head
         early: int = 0,          # How many of the first layers count as early: see `layer_groups`
         merge: Sequence[Sequence[int]] | None = None, # Lists of outputs that are one class each; None: every output is one
-        mirror: bool = True,     # In evaluation mode, look at the mirror image as well
     ) -> None:
         super().__init__()
-        self.features, self.early, self.merge, self.mirror = features, early, merge, mirror
+        self.features, self.early, self.merge = features, early, merge
         self.dropout, self.head = nn.Dropout(0.2), nn.Linear(width, classes)
         self.mean: Tensor       # of red, green and blue over ImageNet's photos
         self.deviation: Tensor
@@ -181,11 +180,8 @@ class PhotoNetwork(nn.Module):
         self,
         photos: Tensor, # (N, 3, H, W) float32 in [0, 1]
     ) -> Tensor:
-        "The features of each photo, (N, D): the mean over all positions, in evaluation mode also over photo and mirror image."
-        photos = (photos - self.mean) / self.deviation
-        pooled = self.features(photos).mean(dim=(2, 3))
-        if self.training or not self.mirror: return pooled
-        return (pooled + self.features(photos.flip(-1)).mean(dim=(2, 3))) / 2
+        "The features of each photo, (N, D)."
+        return self.features((photos - self.mean) / self.deviation).mean(dim=(2, 3))
 
     def forward(self, photos: Tensor) -> Tensor:
         logits = self.head(self.dropout(self.pooled(photos)))
@@ -209,15 +205,14 @@ def image_classifier(
     classes: int,                  # Outputs of the head, at least 2
     network: str = "mobilenet_v2", # "mobilenet_v2", or "small": five convolutions, for training from scratch
     merge: Sequence[Sequence[int]] | None = None, # Lists of outputs that are one class each; None: every output is one
-    mirror: bool = True,           # In evaluation mode, look at the mirror image as well
 ) -> PhotoNetwork:
     "An untrained classifier. Raises `BadSetting` for an unknown network, fewer than two classes, or a merge of outputs it lacks."
     if network not in NETWORKS: raise BadSetting(f"network is {network!r}; choose from {', '.join(NETWORKS)}")
     if type(classes) is not int or classes < 2: raise BadSetting(f"classes is {classes!r}; a classifier needs at least two")
     if merge is not None and sorted(output for outputs in merge for output in outputs) != list(range(classes)):
         raise BadSetting(f"merge must name each of the outputs 0 to {classes - 1} once")
-    if network == "small": return PhotoNetwork(_small_features(), 256, classes, merge=merge, mirror=mirror)
-    return PhotoNetwork(mobilenet_v2().features, 1280, classes, early=7, merge=merge, mirror=mirror)
+    if network == "small": return PhotoNetwork(_small_features(), 256, classes, merge=merge)
+    return PhotoNetwork(mobilenet_v2().features, 1280, classes, early=7, merge=merge)
 
 # %% ../../nbs/start/02_classifier.ipynb #35e80706
 IMAGENET_BREEDS = frozenset({ # those with a class of their own among ImageNet's 1,000
