@@ -34,16 +34,11 @@ PAIRS = {
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module, int]:
-    """torchvision's network with random statistics, ours with the same tensors, and a side in pixels."""
+    """torchvision's network with lively weights, ours with the same tensors, and a side in pixels."""
     seed_everything(0)
     theirs, ours, side = PAIRS[name]
     one, other = theirs(num_classes=20), ours(classes=20)
-    for layer in one.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.normal_(0, 0.1)
-            layer.running_var.uniform_(0.5, 1.5)
-            layer.weight.data.uniform_(0.8, 1.2)
-            layer.bias.data.normal_(0, 0.1)
+    arch.enliven(one, torch.randn(4, 3, side, side))
     arch.copy_weights(one, other)
     return one.eval(), other.eval(), side
 
@@ -54,8 +49,11 @@ def test_equal_to_torchvision_on_shared_weights(name):
     photos = torch.randn(2, 3, side, side)
     with torch.inference_mode():
         expected, found = theirs(photos), ours(photos)
-    assert found.shape == (2, 20) and expected.std() > 0
-    assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    largest = float(expected.abs().max())
+    assert (expected[0] - expected[1]).abs().max() > 0.01 * largest, "or the proof would not look at the photo"
+    rates = [[layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] for network in (theirs, ours)]
+    assert rates[0] == rates[1]
+    assert_close(found, expected, rtol=1e-5, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1"])
@@ -69,11 +67,78 @@ def test_gradients_are_torchvision_s(name):
         assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4 * float(one.grad.abs().max()))
 
 
+def rough_inception(network: nn.Module) -> None:
+    network[1][0].padding = (1, 1)
+
+
+def rough_mobilenet(network: nn.Module) -> None:
+    for block in network.modules():
+        for name, layer in block.named_children():
+            if isinstance(layer, nn.ReLU6):
+                setattr(block, name, nn.ReLU())
+
+
+def average_pool(network: nn.Module) -> None:
+    network[1] = nn.AvgPool2d(3, 2, ceil_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"), [("inception_v3", rough_inception), ("mobilenet_v2", rough_mobilenet), ("googlenet", average_pool)]
+)
+def test_the_proof_finds_small_slips(name, spoil):
+    """Slips without parameters; on tame weights they change nothing that is larger than the tolerance."""
+    theirs, ours, side = pair(name)
+    spoil(ours)
+    photos = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        expected, found = theirs(photos), ours(photos)
+    assert (found - expected).abs().max() > 0.01 * expected.abs().max()
+
+
+def plain_mobilenet_v1(tensors: list[torch.Tensor], photos: torch.Tensor) -> torch.Tensor:
+    """The paper's table as one loop over functions, in evaluation mode."""
+    strides = [2]
+    for _, stride in arch.MOBILENET_V1:
+        strides += [stride, 1]
+    rest, maps = iter(tensors), photos
+    for number, stride in enumerate(strides):
+        weight, scale, shift, mean, variance, _ = (next(rest) for _ in range(6))
+        groups = maps.shape[1] if number % 2 else 1
+        maps = nn.functional.conv2d(maps, weight, None, stride, weight.shape[-1] // 2, groups=groups)
+        maps = nn.functional.relu(nn.functional.batch_norm(maps, mean, variance, scale, shift))
+    return nn.functional.linear(maps.mean(dim=(2, 3)), next(rest), next(rest))
+
+
+def test_mobilenet_v1_is_the_paper_s_table():
+    seed_everything(0)
+    network = arch.mobilenet_v1(7, width=0.5)
+    arch.enliven(network, torch.randn(4, 3, 64, 64))
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = plain_mobilenet_v1(list(network.state_dict().values()), photos)
+        found = network.eval()(photos)
+    assert (found[0] - found[1]).abs().max() > 0.01 * found.abs().max()
+    assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "googlenet"])
+def test_folding_keeps_the_outputs(name):
+    _, ours, side = pair(name)
+    photos = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        before = ours(photos)
+        after = arch.folded(ours)(photos)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in ours.modules())
+    assert_close(after, before, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "million"),
     [
         ("AlexNet", 61_100_840, 714),
         ("VGG-16", 138_357_544, 15_470),
+        ("GoogLeNet", 6_624_904, 1_498),
+        ("Inception v3", 23_834_568, 5_713),
         ("ResNet-18", 11_689_512, 1_814),
         ("ResNet-50", 25_557_032, 4_089),
         ("ResNet-152", 60_192_808, 11_514),
@@ -90,7 +155,7 @@ def test_counts(name, parameters, million):
     assert cost["multiply_adds"] / 1e6 == pytest.approx(million, abs=1)
     if theirs:
         meta = models.get_model_weights(theirs)["IMAGENET1K_V1"].meta
-        assert meta["num_params"] == parameters
+        assert meta["num_params"] == parameters or name == "Inception v3", "with its side output"
         assert meta["_ops"] == pytest.approx(cost["multiply_adds"] / 1e9, abs=0.01)
 
 
@@ -107,6 +172,15 @@ def test_multiply_adds_are_those_of_pytorch_s_counter(before, after, groups, ker
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, before * groups, side, side))
     assert 2 * arch.layer_costs(model, (before * groups, side, side)).multiply_adds.sum() == counter.get_total_flops()
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_dense_layers_on_sequences_are_counted(length, before, after):
+    model = nn.Sequential(nn.Linear(before, after))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, length, before))
+    assert 2 * arch.layer_costs(model, (length, before)).multiply_adds.sum() == counter.get_total_flops()
 
 
 def test_the_tables_of_the_slides():
@@ -194,7 +268,18 @@ def test_copy_weights_refuses_and_changes_nothing():
         (lambda: arch.alexnet(towers=0), "use 1 or 2"),
         (lambda: arch.mobilenet_v1(width=0), "without channels"),
         (lambda: arch.mobilenet_v2(width=-1), "above 0"),
+        (lambda: arch.mobilenet_v2(width=math.nan), "width is nan"),
+        (lambda: arch.mobilenet_v1(width=math.inf), "width is inf"),
         (lambda: arch.round_channels(8, 0), "above 0"),
+        (lambda: arch.round_channels(math.nan), "above 0"),
+        (lambda: arch.googlenet(wide=4), "give an odd number"),
+        (lambda: arch.alexnet(towers=True), "use 1 or 2"),
+        (lambda: arch.published_accuracy("vit_h_14"), "no network 'vit_h_14'"),
+        (lambda: arch.published_accuracy(5), "no network 5"),
+        (lambda: arch.costs(arch.mobilenet_v1()), "give a function"),
+        (lambda: arch.layer_costs(nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), (3, 8, 8)), "transposed"),
+        (lambda: arch.latencies({}, rounds=0), "rounds is 0"),
+        (lambda: arch.Residual(arch.conv_norm(8, 1, 1))(torch.zeros(2, 8, 4, 4)), "the shortcut"),
         (lambda: arch.published_accuracy("lenet"), "no network 'lenet'"),
         (lambda: arch.costs(arch.vgg, 16), "does not pass"),
         (lambda: arch.describe_width(1, 0), "does not pass"),
@@ -203,6 +288,13 @@ def test_copy_weights_refuses_and_changes_nothing():
 def test_bad_input(call, words):
     with pytest.raises(BadSetting, match=words):
         call()
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5, True, None])
+@pytest.mark.parametrize("build", [build for _, build, _, _ in arch.ARCHITECTURES.values()])
+def test_classes_must_be_a_whole_number(build, classes):
+    with pytest.raises(BadSetting, match="classes is"):
+        build(classes=classes)
 
 
 def test_published_accuracy_is_torchvision_s():
@@ -223,8 +315,11 @@ def test_latencies_take_turns(monkeypatch):
             asked.append((self.name, tuple(photo.shape)))
             return photo
 
+    clock = iter([0, 9, *range(20, 28)])  # two starts of the round that is not counted; afterwards a second each
+    monkeypatch.setattr(arch.time, "perf_counter", lambda: float(next(clock)))
     networks = {"a": (Note("a").train(), 8), "b": (Note("b"), 16)}
     found = arch.latencies(networks, rounds=2)
+    assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
     assert asked == [("a", (1, 3, 8, 8)), ("b", (1, 3, 16, 16))] * 3
     assert {name: len(times) for name, times in found.items()} == {"a": 2, "b": 2}
     assert networks["a"][0].training, "left as it was"
