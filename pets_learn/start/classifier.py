@@ -22,6 +22,7 @@ from torchvision.models import mobilenet_v2
 from ..batches import Augmentation, PhotoCache, dataloaders, photo_cache
 from ..data import DownloadFailed, MissingData, PetsFolder, imagenet_weights, load_state_dict, pets
 from ..deploy import PETS_LICENSE, Preprocessing, architecture, save_model
+from ..pets.architectures import IMAGENET_NAMES
 from ..pets.dataset import (
     SPECIES, THREE_PARTS, near_duplicates, official_parts, perceptual_hashes, photo_table, split_photos)
 from ..run import BadSetting, device, evaluation_mode, keep_freed_memory, scale, seed_everything
@@ -215,11 +216,7 @@ def image_classifier(
     return PhotoNetwork(mobilenet_v2().features, 1280, classes, early=7, merge=merge)
 
 # %% ../../nbs/start/02_classifier.ipynb #35e80706
-IMAGENET_BREEDS = frozenset({ # those with a class of their own among ImageNet's 1,000
-    "Egyptian_Mau", "Persian", "Siamese", "basset_hound", "beagle", "boxer", "chihuahua",
-    "english_cocker_spaniel", "english_setter", "german_shorthaired", "great_pyrenees", "japanese_chin",
-    "keeshond", "leonberger", "miniature_pinscher", "newfoundland", "pomeranian", "pug", "saint_bernard",
-    "samoyed", "scottish_terrier", "staffordshire_bull_terrier", "wheaten_terrier", "yorkshire_terrier"})
+IMAGENET_BREEDS = frozenset(IMAGENET_NAMES) # those with a class of their own among ImageNet's 1,000
 
 # %% ../../nbs/start/02_classifier.ipynb #50533c26
 def pretrained_classifier(
