@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import copy, hashlib, importlib, io, json, logging, os, re, warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,9 +24,10 @@ from .data import METHODS, BadPhoto, decode_photo, only_one, shown
 from .run import BadSetting, PetsLearnError, evaluation_mode, versions, write_atomically
 
 # %% auto #0
-__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'PETS_LICENSE', 'BATCH', 'Preprocessing',
-           'BadModel', 'architecture', 'tiny_cnn', 'build', 'export_onnx', 'model_card', 'save_model', 'check_model',
-           'model_facts', 'Classifier', 'Model', 'load_model', 'load_classifier', 'add_onnx']
+__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'LIMITS', 'PETS_LICENSE', 'BATCH',
+           'SMALLEST', 'Preprocessing', 'BadModel', 'architecture', 'tiny_cnn', 'build', 'other_outputs', 'export_onnx',
+           'model_card', 'save_model', 'check_model', 'model_facts', 'Answer', 'Classifier', 'Model', 'load_model',
+           'load_classifier', 'add_onnx', 'halve_onnx', 'save_compact']
 
 # %% ../nbs/workshop/12_deploy.ipynb #572893b2
 if TYPE_CHECKING:  # torch takes seconds to import, and whoever only uses a classifier does not need it
@@ -163,8 +165,15 @@ def _rebuilt(builder: str, arguments: dict[str, Any], weights: bytes) -> nn.Modu
     return network
 
 # %% ../nbs/workshop/12_deploy.ipynb #0470ea11
+def _softmax(logits: Any) -> Any:
+    "Probabilities of logits; a single logit z stands for the pair (0, z)."
+    import torch
+    logits = logits.float()
+    if logits.shape[1] == 1: logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return logits.softmax(dim=1)
+
 def _with_probabilities(network: nn.Module) -> nn.Module:
-    "The network followed by softmax; a single logit z stands for the pair (0, z)."
+    "The network followed by softmax."
     import torch
 
     class Probabilities(torch.nn.Module):  # in here, because the module must not import torch at its top
@@ -172,12 +181,54 @@ def _with_probabilities(network: nn.Module) -> nn.Module:
             super().__init__()
             self.network = network
 
-        def forward(self, photos: torch.Tensor) -> torch.Tensor:
-            logits = self.network(photos).float()
-            if logits.shape[1] == 1: logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-            return logits.softmax(dim=1)
+        def forward(self, photos: torch.Tensor) -> torch.Tensor: return _softmax(self.network(photos))
 
     return Probabilities()
+
+# %% ../nbs/workshop/12_deploy.ipynb #90bc8087
+def other_outputs(
+    network: nn.Module, # With or without a method `outputs(photos) -> {"logits": (N, C), ...}`
+    size: int,          # Side of its photos, pixels
+) -> list[str]:
+    """What the network gives beside its logits, by name; nothing for a network without `outputs`.
+
+    Raises `BadSetting` for outputs that are not one row for each photo, or that lack the logits.
+    """
+    import torch
+    give: Any = getattr(network, "outputs", None)
+    if not callable(give): return []
+    first = next(network.parameters(), torch.zeros(0))
+    with evaluation_mode(network), torch.inference_mode():
+        found = give(torch.zeros(2, 3, size, size, device=first.device, dtype=first.dtype))
+    if "logits" not in found: raise BadSetting(f"the network's outputs are {', '.join(found)}; one of them must be the logits")
+    names = [name for name in found if name != "logits"]
+    if wrong := [name for name in names if len(found[name]) != 2 or name == "probabilities"]:
+        raise BadSetting(f"the network's output {wrong[0]!r} cannot be kept; give one row for each photo, and another name")
+    return names
+
+def _with_outputs(network: nn.Module) -> nn.Module:
+    "The network as a function from photos to probabilities, followed by its other outputs."
+    import torch
+    give: Any = getattr(network, "outputs", None)
+    if not callable(give): return _with_probabilities(network)
+
+    class Outputs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            found = give(photos)
+            return _softmax(found["logits"]), *(value.float() for name, value in found.items() if name != "logits")
+
+    return Outputs()
+
+def _torch_others(network: nn.Module, inputs: np.ndarray) -> list[np.ndarray]:
+    "What PyTorch gives for the other outputs."
+    import torch
+    if not callable(getattr(network, "outputs", None)): return []
+    with evaluation_mode(network), torch.inference_mode():
+        return [value.numpy() for value in _with_outputs(network)(torch.from_numpy(inputs))[1:]]
 
 # %% ../nbs/workshop/12_deploy.ipynb #81978baf
 def _probe(preprocessing: Preprocessing) -> np.ndarray:
@@ -240,15 +291,15 @@ def _quietly() -> Iterator[None]:
 
 # %% ../nbs/workshop/12_deploy.ipynb #56740d17
 def _graph(network: nn.Module, size: int) -> Any:
-    "The network and its softmax as an ONNX graph: photos (N, 3, size, size) -> probabilities (N, C)."
+    "The network and its softmax as an ONNX graph: photos (N, 3, size, size) -> probabilities (N, C) and what else it gives."
     import torch
     try: import onnxscript  # noqa: F401 - what torch.onnx needs, so that its absence is told well
     except ImportError as error: raise PetsLearnError(f"{error}; run: pip install onnx onnxscript") from error
     photos, count = torch.zeros(2, 3, size, size), torch.export.Dim("count", min=1)
     with _quietly(), evaluation_mode(network):
-        program = torch.onnx.export(_with_probabilities(network).eval(), (photos,), dynamo=True, optimize=True, verbose=False,
-                                    input_names=["photos"], output_names=["probabilities"], opset_version=OPSET,
-                                    dynamic_shapes=({0: count},))
+        program = torch.onnx.export(_with_outputs(network).eval(), (photos,), dynamo=True, optimize=True, verbose=False,
+                                    input_names=["photos"], output_names=["probabilities", *other_outputs(network, size)],
+                                    opset_version=OPSET, dynamic_shapes=({0: count},))
     assert program is not None
     return program.model_proto
 
@@ -261,10 +312,19 @@ def _strip(graph: Any) -> None:
         del part.metadata_props[:]
 
 # %% ../nbs/workshop/12_deploy.ipynb #fdb6e301
-_Run = Callable[[np.ndarray], np.ndarray]
+@dataclass(frozen=True)
+class _Session:
+    "An opened ONNX file: calling it gives probabilities; `named` gives any of its `outputs`, and computes no others."
+    run: Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]]
+    outputs: tuple[str, ...]
 
-def _open_graph(name: str, content: bytes, threads: int | None = None) -> tuple[_Run, Any]:
-    "A function that runs an ONNX file, and what ONNX Runtime made of the file."
+    def __call__(self, photos: np.ndarray) -> np.ndarray: return self.named(photos, ("probabilities",))[0]
+
+    def named(self, photos: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        return self.run(list(names), {"photos": photos})
+
+def _open_graph(name: str, content: bytes, threads: int | None = None) -> tuple[_Session, Any]:
+    "What runs an ONNX file, and what ONNX Runtime made of the file."
     try: import onnxruntime
     except ImportError as error:
         raise PetsLearnError(f"ONNX Runtime is missing ({error}); run: pip install onnxruntime") from error
@@ -273,11 +333,11 @@ def _open_graph(name: str, content: bytes, threads: int | None = None) -> tuple[
     if threads is not None: options.intra_op_num_threads = threads
     try:
         graph = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        (photos,), (answer,) = graph.get_inputs(), graph.get_outputs()
+        (photos,), (answer, *others) = graph.get_inputs(), graph.get_outputs()
     except Exception as error: raise BadModel(f"{name} is not a classifier in ONNX format: {_first_line(error)}") from error
     if (photos.name, answer.name) != ("photos", "probabilities"):
         raise BadModel(f"{name} takes {photos.name!r} and gives {answer.name!r}, not photos and probabilities; export it again")
-    return lambda inputs: graph.run(["probabilities"], {"photos": inputs})[0], graph
+    return _Session(graph.run, ("probabilities", *(other.name for other in others))), graph
 
 # %% ../nbs/workshop/12_deploy.ipynb #13663af8
 def _difference(network: nn.Module, content: bytes, preprocessing: Preprocessing) -> float:
@@ -289,6 +349,10 @@ def _difference(network: nn.Module, content: bytes, preprocessing: Preprocessing
     largest = float(max(np.abs(answers - expected).max(), np.abs(run(inputs[:1]) - expected[:1]).max()))
     if not largest <= TOLERANCE:
         raise PetsLearnError(f"the exported network answers otherwise, by up to {largest:.2g}; save with onnx=False")
+    names = run.outputs[1:]
+    for name, found, wanted in zip(names, run.named(inputs, names) if names else (), _torch_others(network, inputs), strict=True):
+        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(np.abs(wanted).max())):
+            raise PetsLearnError(f"the exported network gives another {name} than the network; save with onnx=False")
     return largest
 
 # %% ../nbs/workshop/12_deploy.ipynb #855afbab
@@ -335,6 +399,30 @@ FORMAT = 1  # of model.json
 WEIGHTS, ONNX, FACTS, CARD = "model.safetensors", "model.onnx", "model.json", "README.md"
 _NEXT = ".next"  # a file of the new model, before it takes the place of the old one
 
+# %% ../nbs/workshop/12_deploy.ipynb #0f0d20f0
+LIMITS = ("probability", "familiarity")
+
+def _checked_thresholds(thresholds: Mapping[str, Any]) -> dict[str, float]:
+    for name, value in thresholds.items():
+        if name not in LIMITS: raise BadSetting(f"there is no threshold {name!r}; choose from {', '.join(LIMITS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise BadSetting(f"the threshold {name} is {value!r}; give a number")
+    return dict(thresholds)
+
+def _checked_groups(groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> dict[str, list[str]]:
+    members = [name for group in groups.values() for name in group]
+    if groups and sorted(members) != sorted(classes):
+        odd = sorted(set(classes) ^ set(members)) or ["one is named twice"]
+        raise BadSetting(f"every class belongs to one group: {', '.join(odd)}")
+    return {name: list(group) for name, group in groups.items()}
+
+def _more(
+    thresholds: Mapping[str, float] | None, groups: Mapping[str, Sequence[str]] | None, classes: Sequence[str],
+) -> dict[str, Any]:
+    "What model.json says of them, where there is anything to say."
+    found = {"thresholds": _checked_thresholds(thresholds or {}), "groups": _checked_groups(groups or {}, classes)}
+    return {name: value for name, value in found.items() if value}
+
 # %% ../nbs/workshop/12_deploy.ipynb #7df5dff1
 def _sha256(content: bytes) -> str: return hashlib.sha256(content).hexdigest()
 
@@ -355,6 +443,8 @@ def _complete(facts: dict[str, Any], name: str) -> dict[str, Any]:
         _checked_classes(facts["classes"])
         Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"])
         for key in ("figures", "provenance"): facts[key].items()
+        _checked_thresholds(facts.get("thresholds", {}))
+        _checked_groups(facts.get("groups", {}), facts["classes"])
         return facts
     except (LookupError, TypeError, AttributeError, BadSetting) as error:
         raise BadModel(f"{name} does not say what a classifier must know: {_first_line(error)}") from error
@@ -390,6 +480,8 @@ def export_onnx(
     figures: Mapping[str, Any] | None = None,    # As `save_model` takes them
     provenance: Mapping[str, Any] | None = None, # As `save_model` takes it
     license: str = "",                       # Of the weights
+    thresholds: Mapping[str, float] | None = None, # As `save_model` takes them
+    groups: Mapping[str, Sequence[str]] | None = None, # As `save_model` takes them
 ) -> float:
     """Write `model` as one ONNX file: `photos` (N, 3, size, size) in, `probabilities` (N, C) out, any N.
 
@@ -398,7 +490,8 @@ def export_onnx(
     """
     names = _checked_classes(classes)
     facts = {"format": FORMAT, "task": task, "classes": names, "preprocessing": _described(preprocessing), "license": license,
-             "figures": _plain(figures or {}, "figures"), "provenance": _plain(provenance or {}, "provenance")}
+             "figures": _plain(figures or {}, "figures"), "provenance": _plain(provenance or {}, "provenance"),
+             **_more(thresholds, groups, names)}
     network = copy.deepcopy(model).cpu()  # the comparison is between two programs on one device
     _check_answers(_torch_answers(network, _probe(preprocessing)), 5, len(names))
     content, difference = _onnx_file(network, preprocessing, facts | {"weights_sha256": _sha256(_weights(model))})
@@ -463,7 +556,8 @@ def model_card(
              f"The network: `{facts['builder']}`, {facts['parameters']:,} parameters.", "", "## Figures", "",
              "| figure | value | range | items |", "|---|---|---|---|", *(_row(*item) for item in facts["figures"].items()), "",
              "## Input", "", f"Photos of {size} x {size} pixels (method `{method}`). {INPUT}.", "", "## Where it comes from", "",
-             *(f"- {_text(name)}: {_text(value)}" for name, value in facts["provenance"].items()), "", "## Use it", "", _USE,
+             *(f"- {_text(name)}: {_text(value)}" for name, value in facts["provenance"].items()), "", "## Use it", "",
+             _USE.split("In PyTorch:")[0] if facts.get("compact") else _USE,
              "## License", "", f"The weights: {_text(facts['license'])}. The code of pets_learn: Apache-2.0.", ""]
     return "\n".join(lines)
 
@@ -471,7 +565,9 @@ def model_card(
 def _read_file(folder: Path, name: str, facts: Mapping[str, Any]) -> bytes:
     "The bytes of one file of a model, checked. Raises `BadModel`."
     expected = facts["files"].get(name, {}).get("sha256")
-    if expected is None: raise BadModel(f"the model in {shown(folder)} has no {name}")
+    if expected is None:
+        compact = "; it is a compact copy, made for answering only" if facts.get("compact") else ""
+        raise BadModel(f"the model in {shown(folder)} has no {name}{compact}")
     found = False
     for candidate in (name, name + _NEXT, name):  # twice: it may have been renamed between the first look and the second
         try: content = (folder/candidate).read_bytes()
@@ -550,8 +646,8 @@ def _files(
     "The files of a model by name, and what model.json says of the ONNX file."
     if not onnx: return {WEIGHTS: weights}, None
     preprocessing = Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"])
-    keys = ("format", "task", "classes", "preprocessing", "figures", "provenance", "license")
-    properties = {key: facts[key] for key in keys} | {"weights_sha256": _sha256(weights)}
+    keys = ("format", "task", "classes", "preprocessing", "figures", "provenance", "license", "thresholds", "groups")
+    properties = {key: facts[key] for key in keys if key in facts} | {"weights_sha256": _sha256(weights)}
     content, difference = _onnx_file(network, preprocessing, properties)
     return {WEIGHTS: weights, ONNX: content}, {"opset": OPSET, "largest_difference": difference}
 
@@ -570,6 +666,8 @@ def save_model(
     license: str,                   # Of the weights, such as `PETS_LICENSE`
     onnx: bool = True,              # Write model.onnx as well
     extra: dict[str, Any] | None = None, # Whatever else belongs into model.json, under "extra"
+    thresholds: Mapping[str, float] | None = None, # Least "probability" of a sure answer, least "familiarity" of any answer
+    groups: Mapping[str, Sequence[str]] | None = None, # Names of groups -> the classes in each, such as those of cats and of dogs
 ) -> Path:
     """Write model.safetensors, model.json, README.md and model.onnx and return the folder.
 
@@ -582,7 +680,7 @@ def save_model(
     names, arguments = _checked_classes(classes), _plain(arguments, "arguments")
     facts = {"format": FORMAT, "task": task, "classes": names, "preprocessing": _described(preprocessing), "builder": builder,
              "arguments": arguments, "figures": _plain(figures, "figures"), "provenance": _plain(provenance, "provenance"),
-             "license": license, "extra": _plain(extra or {}, "extra")}
+             "license": license, "extra": _plain(extra or {}, "extra"), **_more(thresholds, groups, names)}
     weights = _weights(model)
     network = _rebuilt(builder, arguments, weights)
     _check_rebuilt(model, network, preprocessing, len(names))
@@ -598,7 +696,7 @@ def check_model(
 ) -> dict[str, Any]:
     "The facts of a saved model, after a look at every byte of its files. Raises `BadModel` with the reason."
     facts = _read_model(folder)[0]
-    if WEIGHTS not in facts["files"]: raise BadModel(f"the model in {shown(folder)} has no {WEIGHTS}; save it again")
+    if not facts["files"]: raise BadModel(f"the model in {shown(folder)} has neither {WEIGHTS} nor {ONNX}; save it again")
     return facts
 
 # %% ../nbs/workshop/12_deploy.ipynb #f6327442
@@ -612,11 +710,21 @@ def model_facts(
 # %% ../nbs/workshop/12_deploy.ipynb #f33aaf94
 BATCH = 32  # photos in memory at a time, however many are asked for
 
+# %% ../nbs/workshop/12_deploy.ipynb #ed0871a4
+@dataclass(frozen=True)
+class Answer:
+    "What a classifier says of one photo."
+    classes: list[tuple[str, float]] # Classes with probabilities, the most probable first
+    group: str | None = None         # The most probable group of classes, such as "cat", where the classifier has groups
+    group_probability: float | None = None
+    familiarity: float | None = None # How like its training photos, where the classifier says so; higher is more
+    verdict: str = "sure"            # "sure", "unsure": below the threshold, or "unfamiliar": nothing that it knows
+
 # %% ../nbs/workshop/12_deploy.ipynb #5b80ae85
 @dataclass
 class Classifier:
     "A classifier that is ready to answer: from photos or their paths to classes with probabilities."
-    facts: dict[str, Any] # As in model.json
+    facts: dict[str, Any] # As in model.json; its groups and thresholds make `answer` say more
     run: Callable[[np.ndarray], np.ndarray] # float32 (N, 3, size, size) in [0, 1] -> probabilities (N, C)
 
     @property
@@ -676,6 +784,48 @@ class Classifier:
         for start in range(0, len(files), BATCH): answers += self._answer(self.decode(files[start:start + BATCH]), top)
         return answers
 
+    def answer(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], # Photo files
+        top: int = 3, # Classes per photo, at least 1
+    ) -> Iterator[Answer | BadPhoto]:
+        """For each photo, in order, an `Answer`; or a `BadPhoto` that says why there is none.
+
+        Photos are decoded while others are being classified, never more than a few batches ahead. Raises `BadSetting` for `top`
+        below 1.
+        """
+        if top < 1: raise BadSetting(f"top is {top}; ask for at least 1 class")
+        files = iter(_as_list(paths) if not isinstance(paths, Iterator) else paths)
+        batches = iter(lambda: list(islice(files, BATCH)), [])
+        with ThreadPoolExecutor(1) as ahead:
+            coming: deque[Any] = deque()
+            for batch in chain(batches, (None, None)):
+                coming.append(None if batch is None else ahead.submit(self.decode, batch))
+                if len(coming) > 2 and (ready := coming.popleft()) is not None: yield from self._answers(ready.result(), top)
+            for ready in coming:
+                if ready is not None: yield from self._answers(ready.result(), top)
+
+    def _answers(self, photos: list[np.ndarray | BadPhoto], top: int) -> Iterator[Answer | BadPhoto]:
+        good = [photo for photo in photos if not isinstance(photo, BadPhoto)]
+        found = self._named(np.stack(good)) if good else []
+        rows = zip(*found, strict=True)
+        for photo in photos: yield photo if isinstance(photo, BadPhoto) else self._said(top, *next(rows))
+
+    def _named(self, photos: np.ndarray) -> list[np.ndarray]:
+        "Probabilities, and where the network gives it the familiarity."
+        inputs, run = self.preprocessing.to_input(photos), self.run
+        if isinstance(run, _Session) and "familiarity" in run.outputs: return run.named(inputs, ("probabilities", "familiarity"))
+        return [run(inputs)]
+
+    def _said(self, top: int, row: np.ndarray, familiarity: float | None = None) -> Answer:
+        groups, limits = self.facts.get("groups", {}), self.facts.get("thresholds", {})
+        shares = {name: float(sum(row[self.classes.index(member)] for member in members)) for name, members in groups.items()}
+        group = max(shares, key=lambda name: shares[name], default=None)
+        verdict = "sure" if row.max() >= limits.get("probability", 0.0) else "unsure"
+        if familiarity is not None and familiarity < limits.get("familiarity", -np.inf): verdict = "unfamiliar"
+        return Answer(self._best(row, top), group, None if group is None else shares[group],
+                      None if familiarity is None else float(familiarity), verdict)
+
     def _answer(self, photos: list[np.ndarray | BadPhoto], top: int) -> list[list[tuple[str, float]] | BadPhoto]:
         good = [photo for photo in photos if not isinstance(photo, BadPhoto)]
         rows = iter(self.probabilities(np.stack(good)) if good else ())
@@ -710,7 +860,7 @@ def load_model(
     return Model(_rebuilt(facts.get("builder", ""), facts.get("arguments", {}), weights), facts)
 
 # %% ../nbs/workshop/12_deploy.ipynb #47c48b9c
-def _checked_classifier(facts: dict[str, Any], run: _Run, graph: Any) -> Classifier:
+def _checked_classifier(facts: dict[str, Any], run: _Session, graph: Any) -> Classifier:
     "The classifier, if the graph has the inputs and outputs that the facts speak of."
     size, classes = facts["preprocessing"]["size"], len(facts["classes"])
     takes, gives = graph.get_inputs()[0].shape[1:], graph.get_outputs()[0].shape[1:]
@@ -759,3 +909,45 @@ def add_onnx(
     files, about = _files(network, rest, weights, True)
     _write_model(Path(folder), rest | {"onnx": about}, files)
     return Path(folder)/ONNX
+
+# %% ../nbs/workshop/12_deploy.ipynb #5ffc8095
+SMALLEST = 256 # numbers: smaller tensors stay as they are, there is little to gain
+
+def halve_onnx(
+    content: bytes, # An ONNX file
+) -> bytes:
+    "The same file with large float32 weights stored as float16; casts make float32 of them again when the file is opened."
+    import onnx
+    from onnx import helper, numpy_helper
+    model = onnx.load_from_string(content)
+    graph, kept, casts = model.graph, [], []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < SMALLEST or np.abs(values).max() > np.finfo(np.float16).max:
+            kept.append(tensor)
+            continue
+        kept.append(numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_16_bits"))
+        casts.append(helper.make_node("Cast", [kept[-1].name], [tensor.name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
+    return model.SerializeToString()
+
+# %% ../nbs/workshop/12_deploy.ipynb #2efbf0ca
+def save_compact(
+    folder: str | os.PathLike[str], # A saved model with its ONNX file
+    target: str | os.PathLike[str], # The folder of the copy; a model already in it is replaced
+) -> Path:
+    """Write a copy for answering only: model.onnx with 16-bit weights, model.json, README.md; returns the target.
+
+    model.json then says how far its probabilities were from those of the original. Raises `BadModel` where there is no ONNX file.
+    """
+    facts, (content,) = _read_model(folder, [ONNX])
+    small = halve_onnx(content)
+    inputs = _probe(Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"]))
+    before, after = (_open_graph(ONNX, part)[0](inputs) for part in (content, small))
+    compact = {"weights": "float16", "largest_difference": float(np.abs(before - after).max())}
+    rest = {key: value for key, value in facts.items() if key not in ("files", "sha256")}
+    _write_model(Path(target), rest | {"compact": compact}, {ONNX: small})
+    return Path(target)
