@@ -5,22 +5,25 @@
 # %% ../nbs/workshop/13_cli.ipynb #1a8b012c
 from __future__ import annotations
 
-import argparse, errno, hashlib, io, json, os, shutil, signal, sys
+import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pets_learn
 from . import __version__
 from .run import BadSetting, PetsLearnError, read_record, scale, scale_name
 
 # %% auto #0
-__all__ = ['STAND_INS', 'MODELS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report', 'evaluate', 'default_model',
-           'data_table', 'parser', 'main']
+__all__ = ['STAND_INS', 'MODELS', 'SHIPPED', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report',
+           'evaluate', 'default_model', 'photo_paths', 'in_words', 'data_table', 'parser', 'main']
 
 # %% ../nbs/workshop/13_cli.ipynb #3ffeace4
 if TYPE_CHECKING:
-    from pets_learn.data import PetsFolder
+    from pets_learn.data import BadPhoto, PetsFolder
+    from pets_learn.deploy import Answer
     from pets_learn.start.classifier import LabeledPhotos, TrainedClassifier
     from pets_learn.training import Judgment
 
@@ -206,29 +209,105 @@ def _official_test(facts: dict[str, Any]) -> tuple[list[Path], list[str]]:
 
 # %% ../nbs/workshop/13_cli.ipynb #d00b7502
 MODELS = Path("models")
+SHIPPED = Path(pets_learn.__file__).parent/"shipped"/"breeds" # comes with the package
 
 def default_model() -> Path:
-    "`models/breeds` or else `models/species` in the working folder. Raises `BadSetting` where there is neither."
-    for name in ("breeds", "species"):
-        if (MODELS/name/"model.json").is_file(): return MODELS/name
+    """`models/breeds` or else `models/species` in the working folder, or else the model that comes with the package.
+
+    Raises `BadSetting` where there is none.
+    """
+    for folder in (MODELS/"breeds", MODELS/"species", SHIPPED):
+        if (folder/"model.json").is_file(): return folder
     raise BadSetting("there is no model in models/breeds or models/species; train one with: pets-learn train breeds, "
                      "or name one with --model")
 
+# %% ../nbs/workshop/13_cli.ipynb #e23a267e
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+_BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF") # of these kinds of files
+_STDIN = "standard input"
+
+def photo_paths(
+    names: Iterable[str], # Files, folders, patterns, or - for standard input
+    place: Path,          # A folder for the bytes of a photo that comes through standard input
+) -> list[Path | BadPhoto]:
+    "The photos that are meant, in order; a `BadPhoto` for a folder without photos and for a pattern that fits nothing."
+    found: list[Path | BadPhoto] = []
+    for name in names:
+        if name == "-": found += _from_standard_input(place)
+        elif Path(name).is_dir(): found += _in_folder(Path(name))
+        elif glob.has_magic(name) and not Path(name).exists(): found += _that_fit(name)
+        else: found.append(Path(name))
+    return found
+
+def _in_folder(folder: Path) -> list[Path | BadPhoto]:
+    from pets_learn.data import BadPhoto
+    inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS and path.is_file()
+                    and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return list(inside) or [BadPhoto(f"{folder} holds no photos; they end in {', '.join(PHOTO_ENDINGS)}")]
+
+def _that_fit(pattern: str) -> list[Path | BadPhoto]:
+    from pets_learn.data import BadPhoto
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path has no patterns with a root
+    fit = sorted(path for path in map(Path, names) if path.is_file())
+    return list(fit) or [BadPhoto(f"no file fits the pattern {pattern}")]
+
+def _from_standard_input(place: Path) -> list[Path | BadPhoto]:
+    "One path on each line, or the bytes of a photo, told apart by how they begin."
+    from pets_learn.data import BadPhoto
+    content = sys.stdin.buffer.read()
+    if content.startswith(_BEGINNINGS):
+        (place/"photo").write_bytes(content)
+        return [place/"photo"]
+    try: lines = [line for line in content.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError: lines = []
+    return [Path(line) for line in lines] or [BadPhoto("standard input holds neither paths, one on each line, nor a photo")]
+
+# %% ../nbs/workshop/13_cli.ipynb #e3f14d7d
+def in_words(
+    answer: Answer,
+    groups: Sequence[str] = (), # Names of all groups of the classifier, such as cat and dog
+) -> str:
+    "What is said of a photo, on one line."
+    breeds = ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in answer.classes)
+    if answer.verdict == "unfamiliar":
+        return f"no {' or '.join(groups) or 'class'} that I know (the closest: {breeds.split(', ')[0]})"
+    unsure = "not sure: " if answer.verdict == "unsure" else ""
+    if answer.group is None or answer.group_probability is None: return unsure + breeds
+    return f"{answer.group} {answer.group_probability:.1%}, {unsure}{breeds}"
+
+def _one_line(text: str) -> str: return text.replace("\n", "\\n").replace("\r", "\\r")
+
+def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
+    "What is said of a photo, for JSON."
+    if isinstance(answer, Exception): return {"photo": name, "error": str(answer)}
+    entry: dict[str, Any] = {"photo": name, "verdict": answer.verdict}
+    if answer.group is not None: entry |= {"group": answer.group, "group_probability": answer.group_probability}
+    if answer.familiarity is not None: entry["familiarity"] = answer.familiarity
+    return entry | {"answers": [{"class": breed, "probability": share} for breed, share in answer.classes]}
+
 # %% ../nbs/workshop/13_cli.ipynb #a678c5b8
 def _predict(arguments: argparse.Namespace) -> int:
-    "Answers on standard output, unreadable photos on standard error; 1 if there was one."
+    "Answers on standard output as they come, unreadable photos on standard error; 1 if there was one."
     from pets_learn.deploy import load_classifier
+    from tqdm import tqdm
     classifier = load_classifier(arguments.model or default_model())
-    answers = classifier.predict(arguments.photos, top=arguments.top)
-    wrong = [answer for answer in answers if isinstance(answer, Exception)]
-    if arguments.json:
-        print(json.dumps([{"photo": str(photo), "error": str(answer)} if isinstance(answer, Exception) else
-                          {"photo": str(photo), "answers": [{"class": name, "probability": share} for name, share in answer]}
-                          for photo, answer in zip(arguments.photos, answers, strict=True)]))
-    else:
-        for photo, answer in zip(arguments.photos, answers, strict=True):
-            if isinstance(answer, Exception): print(f"pets-learn: {answer}", file=sys.stderr)
-            else: print(f"{photo}: " + ", ".join(f"{name} {share:.1%}" for name, share in answer))
+    groups, wrong, said = list(classifier.facts.get("groups", {})), 0, []
+    with TemporaryDirectory() as place:  # for a photo that comes through standard input
+        found = photo_paths(arguments.photos, Path(place))
+        files = [item for item in found if isinstance(item, Path)]
+        answers = classifier.answer(iter(files), arguments.top)
+        hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # answers on a terminal are progress enough
+        with tqdm(total=len(files), desc="photos", disable=hidden or len(files) < 2) as bar:
+            for item in found:
+                answer = next(answers) if isinstance(item, Path) else item
+                name = _STDIN if isinstance(item, Path) and item.parent == Path(place) else str(item)
+                if isinstance(item, Path): bar.update()
+                if isinstance(answer, Exception): wrong += 1
+                if arguments.json: said.append(_entry(name, answer))
+                elif arguments.jsonl: print(json.dumps(_entry(name, answer)), flush=True)
+                elif isinstance(answer, Exception): print(f"pets-learn: {_one_line(str(answer))}", file=sys.stderr)
+                else: print(f"{_one_line(name)}: {in_words(answer, groups)}")
+    if arguments.json: print(json.dumps(said))
     return 1 if wrong else 0
 
 # %% ../nbs/workshop/13_cli.ipynb #6e03d1ee
@@ -409,10 +488,13 @@ def _add_using(commands: Any) -> None:
     judge.add_argument("photos", type=Path, nargs="?", help="folder with one sub-folder for each class "
                        "(default, for breeds and species: the official test photos)")
     ask = _add(commands, "predict", _predict, "say what is on a photo",
-               "Say what is on photos. Exit code 1 if one of them could not be read.", "predict cat.jpg dog.jpg --top 2")
-    ask.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="a photo")
-    ask.add_argument("--model", type=Path,
-                     help="folder of a saved classifier, or an ONNX file (default: models/breeds, else models/species)")
+               "Say what is on photos, without any network. Exit code 1 if one of them could not be read.",
+               "predict cat.jpg holidays/ --top 2")
+    ask.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo, a folder, a pattern such as '*.jpg', or - for standard "
+                     "input: paths, one on each line, or the bytes of one photo")
+    ask.add_argument("--jsonl", action="store_true", help="print one line of JSON for each photo, as soon as it is there")
+    ask.add_argument("--model", type=Path, help="folder of a saved classifier, or an ONNX file (default: models/breeds, else "
+                     "models/species, else the one that comes with the package)")
     ask.add_argument("--top", type=_count, default=3, help="answers for each photo (default: 3)")
     out = _add(commands, "export", _do_export, "write the ONNX file of a saved classifier",
                "Write the ONNX file of a saved classifier, with its preprocessing and classes inside.",

@@ -1,12 +1,15 @@
 """The command line as a person meets it: exit codes, clear sentences, nothing lost, nothing done twice."""
 
+import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +258,94 @@ def test_own_breeds_do_not_replace_the_course_s(place, trained, capsys):
 def test_what_is_no_photo_file(trained, place, capsys):
     os.mkfifo(place / "pipe.jpg")
     code, _, err = run(capsys, "predict", place / "pipe.jpg", place, "--model", trained / "model")
-    assert code == 1 and "no such file" in err and "it is a folder" in err
+    assert code == 1 and "no such file" in err and "holds no photos" in err
+
+
+def bad_photo(kind, path, good):
+    """Write what is no photo, or an odd one, to `path`."""
+    image = Image.open(good).convert("RGB").resize((40, 40))
+    if kind == "text":
+        path.write_text("Dear shelter, my cat is gray.")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "cut short":
+        path.write_bytes(good.read_bytes()[:200])
+    elif kind == "huge":
+        header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        chunk = b"IHDR" + header
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+            + struct.pack(">I", 10) + b"IDAT" + bytes(14)
+        )  # fmt: skip
+    elif kind == "animated":
+        image.save(path, "GIF", save_all=True, append_images=[image.rotate(90)])
+    elif kind == "16 bits":
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(path, "PNG")
+    elif kind == "transparent":
+        image.putalpha(128)
+        image.save(path, "PNG")
+
+
+BAD = {"text": "not a JPEG", "empty": "the file is empty", "cut short": "cut short or damaged", "huge": "not decoded"}
+
+
+@pytest.mark.parametrize("kind", [*BAD, "animated", "16 bits", "transparent"])
+def test_odd_photos_leave_the_rest_answered(trained, place, capsys, kind):
+    good, odd = trained / "colors" / "red" / "0-0.jpg", place / "odd.png"
+    bad_photo(kind, odd, good)
+    code, out, err = run(capsys, "predict", odd, good, place / "absent.jpg", good, "--model", trained / "model", "--jsonl")
+    entries = [json.loads(line) for line in out.splitlines()]
+    assert [entry["photo"] for entry in entries] == [str(odd), str(good), str(place / "absent.jpg"), str(good)]
+    assert code == 1 and "Traceback" not in err and "error" in entries[2] and entries[1]["answers"] == entries[3]["answers"]
+    if kind in BAD:
+        assert BAD[kind] in entries[0]["error"] and "\n" not in entries[0]["error"]
+        code, out, err = run(capsys, "predict", odd, good, "--model", trained / "model")
+        assert code == 1 and out.startswith(f"{good}: ") and err.count("\n") == 1 and "odd.png" in err
+    else:
+        assert 0 < entries[0]["answers"][0]["probability"] <= 1
+
+
+def test_sixteen_bits_and_transparency_mean_what_they_show(trained, place, capsys):
+    """A 16-bit gray photo answers as its 8-bit twin, and a transparent one as on white paper."""
+    gray = Image.open(trained / "colors" / "red" / "0-0.jpg").convert("L")
+    gray.save(place / "8.png")
+    Image.fromarray(np.asarray(gray).astype(np.uint16) * 257).save(place / "16.png")
+    Image.new("RGBA", gray.size, (200, 0, 0, 0)).save(place / "clear.png")
+    Image.new("RGB", gray.size, "white").save(place / "white.png")
+    names = [place / name for name in ("8.png", "16.png", "clear.png", "white.png")]
+    code, out, _ = run(capsys, "predict", *names, "--model", trained / "model", "--json")
+    found = [entry["answers"] for entry in json.loads(out)]
+    assert code == 0 and found[0] == found[1] and found[2] == found[3] != found[0]
+
+
+def test_folders_patterns_and_standard_input(trained, place, capsys, monkeypatch):
+    colors = trained / "colors"
+    count = len(list(colors.rglob("*.jpg")))
+    code, out, _ = run(capsys, "predict", colors, "--model", trained / "model", "--json")
+    assert code == 0 and [entry["photo"] for entry in json.loads(out)] == sorted(map(str, colors.rglob("*.jpg")))
+    code, out, _ = run(capsys, "predict", f"{colors}/**/*.jpg", "--model", trained / "model", "--jsonl")
+    assert code == 0 and out.count("\n") == count
+    code, _, err = run(capsys, "predict", f"{colors}/*.bmp", "--model", trained / "model")
+    assert code == 1 and "no file fits" in err
+    photo = colors / "red" / "0-0.jpg"
+    expected = json.loads(run(capsys, "predict", photo, "--model", trained / "model", "--json")[1])[0]["answers"]
+    for content in (f"{photo}\n{photo}\n".encode(), photo.read_bytes()):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        code, out, _ = run(capsys, "predict", "-", "--model", trained / "model", "--json")
+        assert code == 0 and all(entry["answers"] == expected for entry in json.loads(out))
+    assert json.loads(out)[0]["photo"] == "standard input"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\x00\xff\xfe")))
+    code, _, err = run(capsys, "predict", "-", "--model", trained / "model")
+    assert code == 1 and "neither paths" in err
+
+
+def test_name_with_a_line_break_stays_on_one_line(trained, place, capsys):
+    odd = place / "two\nlines \u00e9.jpg"
+    shutil.copyfile(trained / "colors" / "red" / "0-0.jpg", odd)
+    code, out, _ = run(capsys, "predict", odd, "--model", trained / "model", "--jsonl")
+    assert code == 0 and json.loads(out)["photo"] == str(odd)
+    code, out, _ = run(capsys, "predict", odd, "--model", trained / "model")
+    assert code == 0 and out.count("\n") == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
