@@ -30,11 +30,11 @@ export function verdict({ probabilities, familiarity }, { classes, thresholds = 
   const group = Object.keys(groups).find((name) => groups[name].includes(classes[best.index]));
   const known = Object.keys(groups).map(withArticle).join(" or ");
   if (familiarity !== undefined && familiarity < (thresholds.familiarity ?? -Infinity)) {
-    const more = `I have to pick one of ${classes.length} classes all the same, and these would be next.`;
+    const more = `If it had to be one of the ${classes.length} breeds, it would be one of these.`;
     return { kind: "stranger", top, said: `This does not look like ${known || "anything I know"} to me.`, more };
   }
   const species = group && groupShare(probabilities, classes, groups[group]);
-  const sum = group ? `All breeds of ${group} together have ${percent(species)}.` : "";
+  const sum = group ? `All ${group} breeds together: ${percent(species)}.` : "";
   if (best.probability < (thresholds.probability ?? 0)) {
     const said = `Not sure: it may be ${withArticle(best.name)}, or ${withArticle(second.name)}.`;
     return { kind: "unsure", top, group, said, more: sum };

@@ -6,7 +6,7 @@ import { BadPhoto } from "./photo_file.js";
 
 const AT_ONCE = 60; // photos of one drop; more would only be scrolled past
 const SEEN = { crop: "its middle square", squash: "all of it, squeezed into a square", pad: "all of it, with black edges" };
-const root = document.getElementById("try-it");
+const root = document.getElementById("pet-trial");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 
 /** An element with classes, attributes and content. Text is always set as text. */
@@ -139,7 +139,6 @@ function take(photos) {
   const cards = chosen.map(({ name }) => card(name));
   part("results").prepend(...cards);
   part("clear").hidden = false;
-  if (photos.length > AT_ONCE) announce(`The first ${AT_ONCE} of ${photos.length} files are answered.`);
   part("note").textContent = photos.length > AT_ONCE ? `The first ${AT_ONCE} of ${photos.length} files are answered.` : "";
   chosen.forEach((photo, i) => waiting.push({ ...photo, item: cards[i] }));
   cards[0].scrollIntoView({ block: "nearest" });
@@ -191,6 +190,13 @@ function begin() {
 // --- where photos come from -----------------------------------------------------------------------------------------
 
 const named = (files) => Array.from(files, (photo) => ({ name: photo.name || "pasted picture", photo }));
+/** A picture or a video's present frame as a canvas. */
+function copyOf(picture, width, height) {
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d", { willReadFrequently: true }).drawImage(picture, 0, 0);
+  return canvas;
+}
+
 const hasFiles = (event) => Array.from(event.dataTransfer?.types ?? []).includes("Files");
 
 function listen() {
@@ -201,6 +207,13 @@ function listen() {
     take(named(file.files));
     file.value = ""; // so that the same file can be chosen again
   });
+  for (const button of root.querySelectorAll(".try-drawing")) {
+    button.addEventListener("click", async () => {
+      const image = button.querySelector("img");
+      await image.decode();
+      take([{ name: image.alt, photo: copyOf(image, image.naturalWidth, image.naturalHeight) }]);
+    });
+  }
   // A photo that falls beside the zone would otherwise replace the page.
   for (const kind of ["dragenter", "dragover"]) {
     document.addEventListener(kind, (event) => {
@@ -256,8 +269,7 @@ function listenToCamera() {
     }
   });
   shoot.addEventListener("click", () => {
-    const photo = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-    photo.getContext("2d", { willReadFrequently: true }).drawImage(video, 0, 0);
+    const photo = copyOf(video, video.videoWidth, video.videoHeight);
     dialog.close();
     take([{ name: "photo from the camera", photo }]);
   });
