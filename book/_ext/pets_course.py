@@ -156,7 +156,7 @@ def add_program(app: Sphinx, page: str, *_: Any) -> None:
     """The page on which the model answers gets its script and style; no other page loads them."""
     if page == "try_it":
         app.add_css_file("try_it/try_it.css")
-        app.add_js_file("try_it/try_it.js", type="module")
+        app.add_js_file("try_it/try_it.js", loading_method="async", type="module")
 
 
 def add_model(app: Sphinx, error: Exception | None) -> None:

@@ -7,8 +7,8 @@ const RUNTIME = new URL("../vendor/onnxruntime-web/", import.meta.url);
 const MODEL = new URL("../model/", import.meta.url);
 
 /** Fetch a file; `report(bytes so far, bytes in all)` is called as it comes. */
-async function fetchBytes(url, report) {
-  const answer = await fetch(url);
+async function fetchBytes(url, signal, report) {
+  const answer = await fetch(url, { signal });
   if (!answer.ok) throw new Error(`${url.pathname.split("/").pop()} could not be loaded (${answer.status})`);
   const total = Number(answer.headers.get("content-length")) || 0;
   const parts = [];
@@ -42,19 +42,25 @@ export async function loadClassifier(facts, report = () => {}) {
   const version = facts.files?.["model.onnx"]?.sha256?.slice(0, 16) ?? "";
   const sources = [new URL("ort-wasm-simd-threaded.wasm.gz", RUNTIME), new URL(`model.onnx?${version}`, MODEL)];
   const counts = sources.map(() => ({ have: 0, total: 0 }));
+  const stop = new AbortController();
   const fetched = sources.map((url, i) =>
-    fetchBytes(url, (have, total) => {
+    fetchBytes(url, stop.signal, (have, total) => {
       counts[i] = { have, total };
       const all = counts.every((count) => count.total) ? counts.reduce((sum, count) => sum + count.total, 0) : Infinity;
       report(Math.min(counts.reduce((sum, count) => sum + count.have, 0) / all, 1));
     }),
   );
   const program = import(new URL("ort.wasm.bundle.min.js", RUNTIME));
-  const [ort, wasm, graph] = await Promise.all([program, fetched[0].then(unpacked), fetched[1]]);
-  Object.assign(ort.env.wasm, { wasmBinary: wasm.buffer, numThreads: 1, proxy: false });
-  ort.env.logLevel = "error";
-  const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], logSeverityLevel: 3 });
-  return new Classifier(ort, session, facts);
+  try {
+    const [ort, wasm, graph] = await Promise.all([program, fetched[0].then(unpacked), fetched[1]]);
+    Object.assign(ort.env.wasm, { wasmBinary: wasm.buffer, numThreads: 1, proxy: false });
+    ort.env.logLevel = "error";
+    const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+    return new Classifier(ort, session, facts);
+  } catch (error) {
+    stop.abort(); // what is still on its way is of no use now
+    throw error;
+  }
 }
 
 class Classifier {

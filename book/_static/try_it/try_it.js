@@ -6,7 +6,7 @@ import { BadPhoto } from "./photo_file.js";
 
 const AT_ONCE = 60; // photos of one drop; more would only be scrolled past
 const SEEN = { crop: "its middle square", squash: "all of it, squeezed into a square", pad: "all of it, with black edges" };
-const root = document.getElementById("pet-trial");
+let root = null; // the page's part that is ours, once the browser has read that far
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 
 /** An element with classes, attributes and content. Text is always set as text. */
@@ -20,9 +20,19 @@ function make(tag, { class: classes = "", ...attributes } = {}, ...content) {
 
 // --- the model ------------------------------------------------------------------------------------------------------
 
-function say(text, kind = "") {
-  part("status").textContent = text;
-  part("status").dataset.kind = kind;
+const told = { text: "", kind: "", share: null };
+
+/** Tell how it stands: a sentence, "good" or "bad" where it is final, and how much is loaded (0 to 1) while it is not. */
+function say(text, kind = "", share = null) {
+  Object.assign(told, { text, kind, share });
+  if (root) show();
+}
+
+function show() {
+  part("status").textContent = told.text;
+  part("status").dataset.kind = told.kind;
+  part("progress").hidden = told.share === null;
+  part("progress").value = told.share ?? 0;
 }
 
 /** The share of test photos that the model got right, in words; nothing where it does not say. */
@@ -35,17 +45,14 @@ function howGood({ figures = {}, classes }) {
 }
 
 async function load() {
-  const bar = part("progress");
+  say("Loading the model …", "", 0);
   const facts = await readFacts();
   if (!facts) {
-    say("This copy of the site was built without the model, so nothing can be answered here. The sections below say how to ask it from a shell.", "bad");
+    say("This copy of the site was built without the model, so nothing can be answered here. Below you read how to ask it from a shell.", "bad");
     return null;
   }
-  bar.hidden = false;
-  say("Loading the model …");
   const classifier = await loadClassifier(facts, (share) => {
-    bar.value = share;
-    say(share < 1 ? `Loading the model: ${Math.floor(share * 100)} %` : "Starting the model …");
+    say(share < 1 ? `Loading the model: ${Math.floor(share * 100)} %` : "Starting the model …", "", share);
   });
   say(`The model is ready. ${howGood(facts)}`, "good");
   return classifier;
@@ -82,7 +89,7 @@ function figure(answer, spoken, { size, method }) {
   const shares = of && spread(of(index), height, width, size);
   if (shares) {
     const box = make("input", { type: "checkbox" });
-    const where = `Bright: where it found evidence for ${name}, in fields of ${height} x ${width}. That says where it looked, not why.`;
+    const where = `Bright: where it found evidence for ${name}, on a grid of ${height} x ${width} fields. That says where it looked, not why.`;
     box.addEventListener("change", () => {
       paint(canvas, answer.square, box.checked ? shares : null);
       note.textContent = box.checked ? where : seen;
@@ -177,13 +184,11 @@ async function answerAll() {
 
 /** Load the model once. A load that failed is tried again with the next photo. */
 function begin() {
-  loading ??= load()
-    .catch((error) => {
-      loading = null;
-      say(`The model could not be loaded: ${error.message}. Check the connection, then reload the page.`, "bad");
-      throw error;
-    })
-    .finally(() => (part("progress").hidden = true));
+  loading ??= load().catch((error) => {
+    loading = null;
+    say(`The model could not be loaded: ${error.message}. Check the connection, then reload the page.`, "bad");
+    throw error;
+  });
   return loading;
 }
 
@@ -282,9 +287,17 @@ function listenToCamera() {
   }
 }
 
-if (root) {
+// --- the start ------------------------------------------------------------------------------------------------------
+
+function start() {
+  root = document.getElementById("pet-trial");
   root.dataset.ready = "";
   listen();
-  if (navigator.connection?.saveData) say("The model (about 8 MB) is loaded with your first photo, to save data.");
-  else begin().catch(() => {});
+  show();
 }
+
+// The model is asked for at once, while the browser still reads the page.
+if (navigator.connection?.saveData) say("To save data, the model (about 8 MB) is loaded with your first photo.");
+else begin().catch(() => {});
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+else start();
