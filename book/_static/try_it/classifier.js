@@ -116,8 +116,12 @@ async function bytesOf(file) {
 async function decoded(file, bytes, { exif, orientation }) {
   if (exif) bytes.fill(0, exif, exif + 4);
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const photo = exif ? new Blob([bytes]) : file;
   try {
-    const bitmap = await createImageBitmap(exif ? new Blob([bytes]) : file, options);
+    const bitmap = await createImageBitmap(photo, options).catch((error) => {
+      if (error instanceof TypeError) return createImageBitmap(photo); // a browser that does not know the options
+      throw error;
+    });
     return exif ? turned(bitmap, orientation) : bitmap;
   } catch {
     throw new BadPhoto("it is damaged, or too large for this browser");
