@@ -21,9 +21,11 @@ from typing import Any
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
+SHIPPED = ROOT / "pets_learn" / "shipped" / "breeds"  # the model of the page "Try it"; a site without it builds, and says so
 sys.path.insert(0, str(BOOK / "_ext"))
 
 from audit import pages_of_toc, site_problems  # noqa: E402
+from shipped import FILES  # noqa: E402
 
 TOOLS = ("sphinx", "jupyter-book", "myst-nb", "myst-parser", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
 
@@ -47,7 +49,8 @@ def inputs(source: Path, toc: Path) -> list[Path]:
         if not any(part.startswith(".") for part in p.relative_to(source).parts)
     ]
     modules = list((ROOT / "pets_learn").rglob("*.py"))
-    return sorted({*own, *pages, *modules, toc, ROOT / "settings.ini"})
+    model = [SHIPPED / name for name in FILES if (SHIPPED / name).is_file()]
+    return sorted({*own, *pages, *modules, *model, toc, ROOT / "settings.ini"})
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -108,6 +111,7 @@ def sphinx_settings(source: Path, toc: Path, results: Path) -> dict[str, Any]:
             "root": str(ROOT),
             "results": str(results),
             "seeds": str(BOOK / "seeds.yml"),
+            "shipped": str(SHIPPED),
             "repository": repository(),
             "branch": own["branch"],
         },

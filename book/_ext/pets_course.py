@@ -12,6 +12,7 @@ from claims import to_html
 from definitions import Registry, module_path, read_registry
 from docutils import nodes
 from records import Record, UnknownFigure, load_records, load_seeds
+from shipped import bring_model
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -151,6 +152,19 @@ def finish_page(app: Sphinx, document: nodes.document) -> None:
             found.replace_self(cards.block(found.deepcopy(), classes=["table-scroll"]))
 
 
+def add_program(app: Sphinx, page: str, *_: Any) -> None:
+    """The page on which the model answers gets its script and style; no other page loads them."""
+    if page == "try_it":
+        app.add_css_file("try_it/try_it.css")
+        app.add_js_file("try_it/try_it.js", loading_method="async", type="module")
+
+
+def add_model(app: Sphinx, error: Exception | None) -> None:
+    """Bring the model along with the page that asks it."""
+    if error is None and "try_it" in app.env.found_docs:
+        bring_model(Path(app.config.course["shipped"]), Path(app.outdir) / "_static" / "model")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register everything with Sphinx."""
     app.add_config_value("course", {}, "env")
@@ -171,4 +185,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", prepare_source)
     app.connect("doctree-read", finish_page)
     app.connect("missing-reference", cards.resolve_page)
+    app.connect("html-page-context", add_program)
+    app.connect("build-finished", add_model)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
