@@ -5,10 +5,10 @@
 # %% ../../nbs/pets/07_explain.ipynb #7aa837d1
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy, io, time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,27 +16,149 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp, softmax
+from scipy.stats import binomtest, spearmanr
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
 from .. import toys
-from ..data import MissingData, PetsFolder, decode_photo, lfw, mnist, read_photo
-from ..deploy import Model, architecture, load_model, model_facts
+from ..data import Box, MissingData, PetsFolder, decode_photo, fit_photo, lfw, mnist, pets, read_photo
+from ..deploy import FACTS, architecture, load_model
+from ..experiments import Experiment, Run, grid
 from .dataset import split_photos
-from ..run import BadSetting, device, evaluation_mode, keep_freed_memory, results_folder, scale_name, versions
-from ..start.classifier import (
-    SIZE, LabeledPhotos, PhotoNetwork, classifier_facts, image_classifier, pet_photos, train_classifier)
+from ..run import (
+    BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, results_folder, scale, scale_name, seed_everything)
+from ..show import COLORS, as_image, display_figure, new_figure
+from pets_learn.start.classifier import (
+    SIZE, LabeledPhotos, PhotoNetwork, best_temperature, classifier_facts, image_classifier, pet_photos, pooled_features,
+    temper, train_classifier)
+from ..widgets import coverage_and_accuracy
 
 # %% auto #0
-__all__ = ['KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'evidence_maps', 'choose_least_probability', 'strangers', 'background',
-           'backgrounds', 'neighbor_similarity', 'Familiarity', 'fit_familiarity', 'ExplainedNetwork',
-           'explained_classifier', 'explained']
+__all__ = ['WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSES', 'sizes', 'course_model', 'held_out',
+           'Subject', 'subject', 'evidence_maps', 'feature_maps', 'overlay', 'grad_cam', 'saliency', 'randomized',
+           'rank_agreement', 'randomization_check', 'occlusion_map', 'cell_means', 'hide', 'center_map',
+           'competing_maps', 'changed_answers', 'box_in_crop', 'pet_mask', 'evidence_share', 'evidence_table',
+           'nearest', 'neighbor_agreement', 'photo_properties', 'error_by_quarter', 'reliability', 'calibration_error',
+           'honest_error', 'choose_least_probability', 'strangers', 'background', 'backgrounds', 'neighbor_similarity',
+           'Familiarity', 'fit_familiarity', 'ExplainedNetwork', 'explained_classifier', 'explained', 'features_of',
+           'familiarity_of', 'known_negatives', 'pet_or_not', 'competing_scores', 'refused_table', 'kept_when_altered',
+           'answer', 'iou', 'head_boxes', 'head_parts', 'HeadFinder', 'train_head_finder', 'mirrored', 'find_heads',
+           'map_box', 'judge_heads', 'draw_boxes', 'weakest_classes', 'trust_card', 'map_figures', 'silence_figures',
+           'run_maps', 'run_silence', 'run_head', 'summarize', 'experiments']
 
-# %% ../../nbs/pets/07_explain.ipynb #93c8e464
+# %% ../../nbs/pets/07_explain.ipynb #1b713134
+if TYPE_CHECKING:
+    from pets_learn.widgets import Interactive
+
+# %% ../../nbs/pets/07_explain.ipynb #fc4b83eb
+def sizes() -> Scale:
+    "The chapter's sizes at the scale of the machine."
+    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(12, 300, 1000),
+                 mapped=(6, 300, 1000), hidden=(3, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
+
+def _saved_classifier() -> Path | None:
+    "A classifier of breeds beside the notebook, or at the top of the checkout."
+    results = results_folder()
+    places = [Path("models/breeds"), *([results.parents[1]/"models"/"breeds"] if results else [])]
+    return next((place for place in places if (place/FACTS).is_file()), None)
+
+def course_model(
+    photos: LabeledPhotos, # To train on where there is no saved model, and with the classes that a saved one must have
+    epochs: int | None = None, # Of that training; None: what suits the scale
+) -> tuple[PhotoNetwork, dict[str, Any]]:
+    """The course's classifier of breeds in evaluation mode, and its facts as in model.json.
+
+    Loaded where it is saved, else trained; always trained at smoke scale. Raises `BadSetting` for a saved one of other classes.
+    """
+    place = None if scale_name() == "smoke" else _saved_classifier()
+    if place is None:
+        trained = train_classifier(photos, epochs, refit=False)
+        return trained.model, classifier_facts(trained, "breeds")
+    loaded = load_model(place)
+    if loaded.facts["classes"] != list(photos.classes) or not isinstance(loaded.model, PhotoNetwork):
+        raise BadSetting("the model in models/breeds is for other classes; remove it, or train one with: pets-learn train breeds")
+    return loaded.model.to(device()).to(memory_format=torch.channels_last), loaded.facts
+
+# %% ../../nbs/pets/07_explain.ipynb #e38b77e6
+def held_out(
+    photos: LabeledPhotos,
+    refit: bool,   # Was the network trained on the validation part as well?
+    seed: int = 0, # Chooses the halves
+) -> tuple[np.ndarray, np.ndarray]:
+    "Rows to decide on and rows to judge on: validation and test part, or, after a refit, two halves of the test part."
+    if not refit: return photos.rows("valid"), photos.rows("test")
+    test = photos.rows("test")
+    table = pd.DataFrame({"breed": photos.labels[test].astype(str), "group": photos.groups[test]},
+                         index=[photos.cache.paths[row].name for row in test])
+    half = split_photos(table, {"decide": 0.5, "judge": 0.5}, seed).to_numpy()
+    return test[half == "decide"], test[half == "judge"]
+
+# %% ../../nbs/pets/07_explain.ipynb #d1aafdbb
+@dataclass(eq=False)
+class Subject:
+    "The classifier under examination, the photos, and what it makes of them: computed when first asked for, then kept."
+    photos: LabeledPhotos
+    folder: PetsFolder
+    model: PhotoNetwork
+    facts: dict[str, Any] # As in model.json
+
+    @property
+    def refit(self) -> bool:
+        "Has it been trained on the validation part?"
+        return bool(self.facts["provenance"]["choices"].get("refit", False))
+
+    @cached_property
+    def stems(self) -> list[str]:
+        "The name of each photo without .jpg."
+        return [path.stem for path in self.photos.cache.paths]
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        "The pooled features of all photos, (N, D) float32."
+        return pooled_features(self.model, self.photos.cache.photos)
+
+    @property
+    def weight(self) -> np.ndarray:
+        "Of the head, (C, D)."
+        return self.model.head.weight.detach().cpu().numpy()
+
+    def logits(
+        self,
+        features: np.ndarray, # (N, D)
+    ) -> np.ndarray:
+        "What the head makes of features, (N, C)."
+        return features @ self.weight.T + self.model.head.bias.detach().cpu().numpy()
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        "Of all photos, (N, C) float64."
+        return softmax(self.logits(self.features).astype(float), axis=1)
+
+    def mask(
+        self,
+        row: int,
+    ) -> np.ndarray | None:
+        "Where the pet of this photo is, see `pet_mask`."
+        return pet_mask(self.folder, self.stems[row], self.photos.cache.size)
+
+@cache
+def _subject(size: int, per_breed: int | None, epochs: int | None) -> Subject:
+    folder = pets()
+    photos = pet_photos(folder=folder, per_breed=per_breed, size=size)
+    return Subject(photos, folder, *course_model(photos, epochs))
+
+def subject() -> Subject:
+    "The course's classifier and the photos at this scale; the same one at every call."
+    chosen = sizes()
+    return _subject(chosen.size, chosen.per_breed, chosen.epochs)
+
+# %% ../../nbs/pets/07_explain.ipynb #95bf83c8
 def evidence_maps(
     maps: Tensor,   # (N, D, h, w): what the features give
     weight: Tensor, # (C, D): of the head
@@ -44,11 +166,378 @@ def evidence_maps(
     "The class activation map of each class, (N, C, h, w): at each place the features, weighted as the head weights their mean."
     return F.conv2d(maps, weight[:, :, None, None])
 
-# %% ../../nbs/pets/07_explain.ipynb #fc4b83eb
+def feature_maps(
+    model: PhotoNetwork,
+    photos: np.ndarray, # (N, 3, H, W) uint8
+    batch_size: int = 32,
+) -> np.ndarray:
+    "The features before the mean over the places, (N, D, h, w) float16: half the memory, three digits."
+    keep_freed_memory()
+    place, found = next(model.parameters()).device, []
+    with evaluation_mode(model), torch.inference_mode():
+        for start in range(0, len(photos), batch_size):
+            batch = _batch(photos[start:start + batch_size], place)
+            found.append(model.features((batch - model.mean) / model.deviation).half().contiguous().cpu().numpy())
+    return np.concatenate(found)
+
+def _batch(photos: np.ndarray, place: torch.device) -> Tensor:
+    "As the network takes them."
+    return (torch.from_numpy(np.array(photos)).to(place).float() / 255).contiguous(memory_format=torch.channels_last)
+
+# %% ../../nbs/pets/07_explain.ipynb #a3483c58
+def overlay(
+    photo: np.ndarray,    # (H, W, 3) uint8
+    heat: np.ndarray,     # (h, w) of any range; what is below 0 counts as 0
+    strength: float = 0.6, # 0: only the photo, 1: only the colors
+) -> np.ndarray:
+    "The photo under the map, from dark (nothing) to bright yellow (most): (H, W, 3) uint8. Raises `BadSetting`."
+    if not 0 <= strength <= 1: raise BadSetting(f"strength is {strength}; give a number from 0 to 1")
+    from matplotlib import colormaps
+    positive = np.maximum(np.asarray(heat, dtype=np.float32), 0)
+    stretched = Image.fromarray(positive / max(float(positive.max()), 1e-12)).resize(photo.shape[1::-1], Image.Resampling.BILINEAR)
+    colors = colormaps["inferno"](np.clip(np.asarray(stretched), 0, 1))[..., :3] * 255
+    return np.rint((1 - strength) * photo + strength * colors).astype(np.uint8)
+
+# %% ../../nbs/pets/07_explain.ipynb #4e82f741
+def grad_cam(
+    model: PhotoNetwork,
+    photos: Tensor,  # (N, 3, H, W) float32 in [0, 1]
+    classes: Tensor, # (N,) the class of each to explain
+) -> Tensor:
+    "Grad-CAM at the last features, (N, h, w), at least 0: Selvaraju et al. (2017), equations 1 and 2."
+    with evaluation_mode(model):
+        maps = model.features((photos - model.mean) / model.deviation).detach().requires_grad_()
+        logits = model.head(maps.mean(dim=(2, 3)))
+        gradient, = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+    return (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).relu().detach()
+
+def saliency(
+    model: nn.Module, # Any classifier of photos
+    photos: Tensor,   # (N, 3, H, W) float32 in [0, 1]
+    classes: Tensor,  # (N,) the class of each to explain
+    samples: int = 0, # SmoothGrad: the mean over so many noisy copies; 0: the photo as it is
+    noise: float = 0.1, # Standard deviation of the noise
+    seed: int = 0,    # Of the noise
+) -> Tensor:
+    "The size of the gradient of the logit, the largest of the three colors, (N, H, W): Simonyan et al. (2014), section 3."
+    generator, total = torch.Generator().manual_seed(seed), torch.zeros_like(photos)
+    for _ in range(max(1, samples)):
+        copies = photos + noise * torch.randn(photos.shape, generator=generator).to(photos.device) if samples else photos
+        copies = copies.detach().requires_grad_()
+        with evaluation_mode(model): logits = model(copies)
+        total += torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), copies)[0].abs()
+    return total.amax(dim=1) / max(1, samples)
+
+# %% ../../nbs/pets/07_explain.ipynb #1347906d
+def randomized(
+    model: PhotoNetwork,
+    layers: int = 0, # The head alone, or so many of the last features' layers as well
+    seed: int = 0,   # Of the new weights
+) -> PhotoNetwork:
+    "A copy with fresh random weights in its last layers, in evaluation mode. Raises `BadSetting` for more layers than there are."
+    if not 0 <= layers <= len(model.features):
+        raise BadSetting(f"layers is {layers}; this network has {len(model.features)} of them before the head")
+    changed = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in (changed.head, *changed.features[len(changed.features) - layers:]):
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear): layer.reset_parameters()
+    return changed.eval()
+
+def rank_agreement(
+    one: np.ndarray,   # (N, ...) N maps
+    other: np.ndarray, # Of the same shape
+) -> np.ndarray:
+    "Spearman's rank correlation of each pair of maps, (N,): 1 for the same order of places, 0 for none. Raises `BadSetting`."
+    if one.shape != other.shape: raise BadSetting(f"maps of shapes {one.shape} and {other.shape} cannot be compared; give pairs")
+    pairs = zip(one.reshape(len(one), -1), other.reshape(len(other), -1), strict=True)
+    return np.nan_to_num([spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs])
+
+# %% ../../nbs/pets/07_explain.ipynb #95088b0a
+def _answer_maps(model: PhotoNetwork, photos: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    "The class activation map of one class for each photo, (N, h, w) float32."
+    weight = model.head.weight.detach().cpu().numpy()[answers]
+    return np.einsum("nd,ndij->nij", weight, feature_maps(model, photos).astype(np.float32))
+
+def randomization_check(
+    model: PhotoNetwork,
+    photos: np.ndarray,  # (N, 3, H, W) uint8
+    answers: np.ndarray, # (N,) the class of each to explain
+    layers: Sequence[int] = (0, 1, 3), # How many layers before the head get random weights
+    seed: int = 0,       # Of these
+) -> pd.Series:
+    "The mean rank agreement of class activation maps before and after, for each number of layers. Adebayo et al. (2018)."
+    before = _answer_maps(model, photos, answers)
+    return pd.Series({n: float(rank_agreement(before, _answer_maps(randomized(model, n, seed), photos, answers)).mean())
+                      for n in layers}, name="rank agreement").rename_axis("random layers before the head")
+
+# %% ../../nbs/pets/07_explain.ipynb #fd0801ff
+def _patch_places(side: int, patch: int, stride: int) -> list[tuple[int, int]]:
+    "Top left corners of the patches; the last row and column end at the photo's edge."
+    if not 1 <= patch <= side or stride < 1:
+        raise BadSetting(f"patch is {patch} and stride {stride}; for photos of {side} pixels give a patch of 1 to {side}")
+    steps = sorted({*range(0, side - patch + 1, stride), side - patch})
+    return [(top, left) for top in steps for left in steps]
+
+def occlusion_map(
+    model: nn.Module,   # Takes (N, 3, S, S) float32 in [0, 1], returns logits
+    photo: Tensor,      # (3, S, S) float32 in [0, 1]
+    label: int,         # The class to explain
+    patch: int = 64,    # Side of the gray square, pixels
+    stride: int = 32,   # Pixels from one place to the next
+    color: Sequence[float] = (0.485, 0.456, 0.406), # Of the square
+    batch_size: int = 64,
+) -> np.ndarray:
+    """The mean drop of the class's log-probability over all squares that cover a pixel, (S, S). Zeiler and Fergus (2014).
+
+    Raises `BadSetting` for a patch larger than the photo.
+    """
+    side = photo.shape[1]
+    places = _patch_places(side, patch, stride)
+    covered = photo.repeat(len(places), 1, 1, 1)
+    for n, (top, left) in enumerate(places):
+        covered[n, :, top:top + patch, left:left + patch] = torch.tensor(color, device=photo.device)[:, None, None]
+    with evaluation_mode(model), torch.inference_mode():
+        rows = [model(rows).log_softmax(dim=1)[:, label] for rows in (photo[None], *covered.split(batch_size))]
+    drops = (rows[0] - torch.cat(rows[1:])).cpu().numpy()
+    total, count = np.zeros((side, side)), np.zeros((side, side))
+    for (top, left), drop in zip(places, drops, strict=True):
+        total[top:top + patch, left:left + patch] += drop
+        count[top:top + patch, left:left + patch] += 1
+    return total / np.maximum(count, 1)
+
+def cell_means(
+    picture: np.ndarray, # (S, S)
+    cells: int,          # Cells along a side; S is a multiple of it
+) -> np.ndarray:
+    "The mean of each cell of a grid, (cells, cells). Raises `BadSetting` when the grid does not fit."
+    if cells < 1 or picture.shape[0] % cells or picture.shape[1] % cells:
+        raise BadSetting(f"{cells} cells do not fit a picture of {picture.shape}; give a divisor of its sides")
+    return picture.reshape(cells, picture.shape[0] // cells, cells, picture.shape[1] // cells).mean(axis=(1, 3))
+
+# %% ../../nbs/pets/07_explain.ipynb #e1846df8
+def hide(
+    photo: np.ndarray,  # (3, S, S) uint8
+    heat: np.ndarray,   # (h, w); S is a multiple of both
+    share: float = 0.25, # Of the cells, the highest first
+    color: Sequence[int] = (124, 116, 104),
+) -> np.ndarray:
+    "The photo with its highest cells painted over, (3, S, S) uint8. Raises `BadSetting` for a share out of range."
+    if not 0 <= share <= 1: raise BadSetting(f"share is {share}; give a share of the cells, from 0 to 1")
+    covered = np.zeros(heat.size, bool)
+    covered[np.argsort(-heat, axis=None, kind="stable")[:round(share * heat.size)]] = True
+    large = np.kron(covered.reshape(heat.shape), np.ones((photo.shape[1] // heat.shape[0], photo.shape[2] // heat.shape[1]), bool))
+    return np.where(large, np.array(color, np.uint8)[:, None, None], photo)
+
+def center_map(
+    height: int,
+    width: int,
+) -> np.ndarray:
+    "A map that is highest in the middle, whatever the photo, (height, width)."
+    rows, columns = np.indices((height, width))
+    return -np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+
+# %% ../../nbs/pets/07_explain.ipynb #4712bf49
+def competing_maps(
+    model: PhotoNetwork,
+    photos: np.ndarray,  # (N, 3, S, S) uint8
+    logits: np.ndarray,  # (N, C) of these photos
+    seed: int = 0,       # Of the random map
+) -> dict[str, np.ndarray]:
+    "Maps of the answer by name, each (N, h, w): class activation, contrast, occlusion, center, random."
+    first, second = np.argsort(-logits, axis=1)[:, :2].T
+    activation = _answer_maps(model, photos, first)
+    shape, side = activation.shape, photos.shape[2]
+    place, step = next(model.parameters()).device, side // activation.shape[1]
+    covered = [cell_means(occlusion_map(model, photo, int(label), 2 * step, step), shape[1])
+               for photo, label in zip(_batch(photos, place), first, strict=True)]
+    return {"class activation": activation, "contrast": activation - _answer_maps(model, photos, second),
+            "occlusion": np.stack(covered), "center": np.broadcast_to(center_map(*shape[1:]), shape),
+            "random": np.random.default_rng(seed).random(shape)}
+
+def changed_answers(
+    model: PhotoNetwork,
+    photos: np.ndarray, # (N, 3, S, S) uint8
+    logits: np.ndarray, # (N, C) of these photos
+    maps: Mapping[str, np.ndarray], # Name -> (N, h, w)
+    share: float = 0.25, # Of the cells that are hidden
+) -> pd.Series:
+    "For each map, the share of the answers that change when its highest cells are hidden."
+    changed = {}
+    for name, heat in maps.items():
+        hidden = np.stack([hide(photo, one, share) for photo, one in zip(photos, heat, strict=True)])
+        said = pooled_features(model, hidden) @ model.head.weight.detach().cpu().numpy().T + model.head.bias.detach().cpu().numpy()
+        changed[name] = float((said.argmax(1) != logits.argmax(1)).mean())
+    return pd.Series(changed, name="answers changed")
+
+# %% ../../nbs/pets/07_explain.ipynb #bc7d44c9
+def box_in_crop(
+    box: Sequence[float],        # (xmin, ymin, xmax, ymax) in pixels of the photo
+    photo_size: tuple[int, int], # Its width and height
+    size: int,                   # Side of the square that `fit_photo(photo, size, "crop")` makes of it
+) -> np.ndarray:
+    "The box in pixels of the square, cut off at its edges; (4,) float64. Raises `BadSetting` for a box without area."
+    if not (box[0] < box[2] and box[1] < box[3]): raise BadSetting(f"{tuple(box)} is no box; give xmin, ymin, xmax, ymax")
+    side = min(photo_size)
+    corner = (np.array(photo_size, dtype=float) - side) / 2
+    return np.clip((np.array(box, dtype=float) - np.tile(corner, 2)) * size / side, 0, size)
+
+def pet_mask(
+    folder: PetsFolder,
+    stem: str, # A photo's name without .jpg
+    size: int, # Side of the square, pixels
+) -> np.ndarray | None:
+    "Where the pet and its border are in the square that the network sees, (size, size) bool; None without a trimap."
+    path = folder.trimap(stem)
+    if path is None: return None
+    with Image.open(path) as trimap: pet = np.asarray(trimap) != 2
+    return np.asarray(fit_photo(Image.fromarray((pet * 255).astype(np.uint8)).convert("RGB"), size, "crop"))[..., 0] > 127
+
+# %% ../../nbs/pets/07_explain.ipynb #835ceefc
+def evidence_share(
+    heat: np.ndarray, # (h, w); what is below 0 counts as 0
+    mask: np.ndarray, # (S, S) bool; S is a multiple of h and w
+) -> tuple[float, float]:
+    "The share of the positive evidence that lies in the mask, and the mask's share of the area. Raises `BadSetting`."
+    inside = cell_means(mask.astype(float), heat.shape[0])
+    positive = np.maximum(heat, 0)
+    return float((positive * inside).sum() / max(positive.sum(), 1e-12)), float(mask.mean())
+
+# %% ../../nbs/pets/07_explain.ipynb #001f2ff6
+def evidence_table(
+    course: Subject,
+    rows: np.ndarray, # Photos of `course.photos`
+) -> pd.DataFrame:
+    """One row per photo that has a trimap with pet and background: `on_pet`, `pet_area`, `peak_on_pet`, `right`.
+
+    And `on_head`, `head_area` where it has a head box. All of the evidence for the answer.
+    """
+    size, labels = course.photos.cache.size, course.photos.labels
+    answers = course.probabilities[rows].argmax(1)
+    maps, found = _answer_maps(course.model, course.photos.cache.photos[rows], answers), []
+    for row, answer, heat in zip(rows, answers, maps, strict=True):
+        mask, box = course.mask(row), course.folder.head_box(course.stems[row])
+        if mask is None or mask.all() or not mask.any(): continue
+        peak = cell_means(mask.astype(float), len(heat)).ravel()[heat.argmax()] > 0.5
+        on_pet, pet_area = evidence_share(heat, mask)
+        entry = {"row": row, "on_pet": on_pet, "pet_area": pet_area, "peak_on_pet": peak, "right": answer == labels[row]}
+        if box is not None:
+            left, top, right, bottom = box_in_crop(box, _photo_size(course, row), size).round().astype(int)
+            head = np.zeros_like(mask)
+            head[top:bottom, left:right] = True
+            entry["on_head"], entry["head_area"] = evidence_share(heat, head)
+        found.append(entry)
+    return pd.DataFrame(found)
+
+def _photo_size(course: Subject, row: int) -> tuple[int, int]:
+    "Width and height of the photo as it lies on the disk."
+    return read_photo(course.photos.cache.paths[row]).size
+
+# %% ../../nbs/pets/07_explain.ipynb #7f70419d
+def nearest(
+    features: np.ndarray, # (N, D)
+    bank: np.ndarray,     # (M, D) of the training photos
+    k: int = 5,           # Neighbors, from 1 to M
+) -> tuple[np.ndarray, np.ndarray]:
+    "The k most similar rows of the bank, the most similar first: indices (N, k), cosine similarities (N, k). Raises `BadSetting`."
+    if not 1 <= k <= len(bank): raise BadSetting(f"k is {k}; with {len(bank)} training photos it goes from 1 to {len(bank)}")
+    similar = _unit(features) @ _unit(bank).T
+    order = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(similar, order, axis=1)
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    "Rows of length 1."
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+# %% ../../nbs/pets/07_explain.ipynb #f254f0c1
+def neighbor_agreement(
+    course: Subject,
+    rows: np.ndarray, # Photos to ask about
+    k: int = 5,
+) -> dict[str, float]:
+    "Mean shares of the k nearest training photos that have the breed of the answer (of right and of wrong ones), or the true one."
+    photos, bank = course.photos, course.photos.rows("train")
+    found = photos.labels[bank][nearest(course.features[rows], course.features[bank], k)[0]]
+    answers, truth = course.probabilities[rows].argmax(1), photos.labels[rows]
+    agree, right = (found == answers[:, None]).mean(1), answers == truth
+    of_truth = (found == truth[:, None]).mean(1)[~right]
+    return {"agree_right": float(agree[right].mean()), "agree_wrong": float(agree[~right].mean()),
+            "truth_when_wrong": float(of_truth.mean()), "first_neighbor_right": float((found[:, 0] == truth).mean())}
+
+# %% ../../nbs/pets/07_explain.ipynb #366ab3e4
+def photo_properties(
+    course: Subject,
+    rows: np.ndarray, # Photos of `course.photos`
+) -> pd.DataFrame:
+    "`pet_area` (NaN without a trimap), `brightness`, `contrast` (both of 0 to 1) and `sharpness` of each photo."
+    found = []
+    for row in rows:
+        gray, mask = course.photos.pictures[row].mean(axis=2) / 255, course.mask(row)
+        found.append({"pet_area": np.nan if mask is None else mask.mean(), "brightness": gray.mean(),
+                      "contrast": gray.std(), "sharpness": laplace(gray).std()})
+    return pd.DataFrame(found, index=rows)
+
+def error_by_quarter(
+    properties: pd.DataFrame, # One row per photo
+    wrong: np.ndarray,        # (N,) bool
+) -> pd.DataFrame:
+    "For each property the error rate of its lowest and of its highest quarter, with 95 % intervals (Wilson)."
+    rows = {}
+    for name, values in properties.items():
+        entry: dict[str, Any] = {}
+        for end, chosen in (("least", values <= values.quantile(0.25)), ("most", values >= values.quantile(0.75))):
+            picked = wrong[chosen.to_numpy()]
+            low, high = binomtest(int(picked.sum()), len(picked)).proportion_ci(method="wilson")
+            entry |= {end: picked.mean(), f"{end}_low": low, f"{end}_high": high}
+        rows[name] = entry
+    return pd.DataFrame(rows).T
+
+# %% ../../nbs/pets/07_explain.ipynb #8a3099d8
+def reliability(
+    probabilities: np.ndarray, # (N, C), rows sum to 1
+    labels: np.ndarray,        # (N,) class indices
+    bins: int = 10,            # With about the same number of answers each
+) -> pd.DataFrame:
+    """One row per bin: `claimed`, `right`, its 95 % interval `low` to `high` (Wilson), `count`.
+
+    Raises `BadSetting` for fewer answers than bins.
+    """
+    if bins < 1 or len(labels) < bins: raise BadSetting(f"{bins} bins for {len(labels)} answers; give fewer bins")
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    rows = []
+    for chosen in np.array_split(np.argsort(sure, kind="stable"), bins):
+        low, high = binomtest(int(right[chosen].sum()), len(chosen)).proportion_ci(method="wilson")
+        rows.append({"claimed": sure[chosen].mean(), "right": right[chosen].mean(), "low": low, "high": high, "count": len(chosen)})
+    return pd.DataFrame(rows)
+
+def calibration_error(
+    probabilities: np.ndarray, # (N, C), rows sum to 1
+    labels: np.ndarray,        # (N,) class indices
+    bins: int = 10,
+) -> float:
+    "The expected calibration error of the top probability, with bins of equal counts. Raises as `reliability`."
+    table = reliability(probabilities, labels, bins)
+    return float(((table.claimed - table.right).abs() * table["count"]).sum() / table["count"].sum())
+
+def honest_error(
+    probabilities: np.ndarray, # (N, C), rows sum to 1
+    bins: int = 10,
+    repeats: int = 200,
+    seed: int = 0,
+) -> float:
+    "The mean calibration error of a perfectly calibrated classifier with these probabilities: labels are drawn from them."
+    rng, cumulative = np.random.default_rng(seed), probabilities.cumsum(axis=1)
+    draws = [(cumulative < rng.random((len(probabilities), 1)) * cumulative[:, -1:]).sum(axis=1) for _ in range(repeats)]
+    return float(np.mean([calibration_error(probabilities, labels, bins) for labels in draws]))
+
+# %% ../../nbs/pets/07_explain.ipynb #a571343a
+WANTED = 0.97 # share of right answers among those that are given
+
 def choose_least_probability(
     probabilities: np.ndarray, # (N, C) of photos that the network was not trained on
     labels: np.ndarray,        # (N,) class indices
-    wanted: float = 0.97,      # Share of right answers among those that are given, in (0, 1]
+    wanted: float = WANTED,    # In (0, 1]
 ) -> float:
     """The lowest top probability from which on answers are right in at least `wanted`: the largest coverage that allows.
 
@@ -260,10 +749,6 @@ def neighbor_similarity(
     if not 1 <= k <= len(bank): raise BadSetting(f"k is {k}; with {len(bank)} training photos it goes from 1 to {len(bank)}")
     return np.partition(_unit(features) @ _unit(bank).T, -k, axis=1)[:, -k]
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    "Rows of length 1."
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
 # %% ../../nbs/pets/07_explain.ipynb #c53c06d4
 DIRECTIONS = 64 # of the features in which photos of one breed differ most
 
@@ -411,3 +896,449 @@ def explained(
     learned = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
     network.load_state_dict(model.state_dict() | learned)
     return network.to(place).eval()
+
+# %% ../../nbs/pets/07_explain.ipynb #878113bc
+def features_of(
+    course: Subject,
+    kinds: Sequence[str], # Of `KINDS` or `KNOWN_KINDS`
+    count: int,           # Pictures of each
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    "The pooled features of pictures that are no pets, kind by kind, each (count, D)."
+    size = course.photos.cache.size
+    return {kind: pooled_features(course.model, strangers(kind, count, size, seed)) for kind in kinds}
+
+def familiarity_of(
+    course: Subject,
+    decide: np.ndarray, # Rows that the network has not seen: they decide the limit
+    directions: int = DIRECTIONS,
+    kept: float = 0.95,
+) -> Familiarity:
+    "`fit_familiarity` on the training photos of the course's classifier."
+    learned = course.photos.rows("train")
+    return fit_familiarity(course.features[learned], course.photos.labels[learned], len(course.photos.classes),
+                           course.features[decide], kept, directions)
+
+# %% ../../nbs/pets/07_explain.ipynb #0aec4ffb
+def known_negatives(
+    course: Subject,
+    count: int,    # Of each kind
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    "Features of what a score may learn from: `KNOWN_KINDS`, and backgrounds of training photos, each (n, D)."
+    stems = [course.stems[row] for row in course.photos.rows("train")]
+    patches = backgrounds(course.folder, stems, count, course.photos.cache.size, seed)
+    return features_of(course, KNOWN_KINDS, count, seed) | {"backgrounds": pooled_features(course.model, patches)}
+
+def pet_or_not(
+    pets: np.ndarray,      # (N, D) features of photos of pets
+    negatives: np.ndarray, # (M, D) features of pictures without
+    strength: float = 1e-3, # scikit-learn's C
+) -> Callable[[np.ndarray], np.ndarray]:
+    "A linear score, (K, D) -> (K,), that learned from examples of both. Hendrycks et al. (2019) call it outlier exposure."
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000, class_weight="balanced"))
+    return head.fit(np.concatenate([pets, negatives]), np.repeat([1, 0], [len(pets), len(negatives)])).decision_function
+
+# %% ../../nbs/pets/07_explain.ipynb #654f31d8
+def competing_scores(
+    course: Subject,
+    decide: np.ndarray, # Rows that decide the limit of the Mahalanobis distance
+    negatives: Mapping[str, np.ndarray], # From `known_negatives`
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    "Scores by name, each from features (N, D) to (N,), higher for what is more like a pet."
+    learned = course.features[course.photos.rows("train")]
+    return {"top probability": lambda features: softmax(course.logits(features), axis=1).max(axis=1),
+            "top logit": lambda features: course.logits(features).max(axis=1),
+            "energy": lambda features: logsumexp(course.logits(features), axis=1),
+            "tenth neighbor": lambda features: neighbor_similarity(features, learned, min(10, len(learned))),
+            "pet or not": pet_or_not(learned, np.concatenate(list(negatives.values()))),
+            "Mahalanobis": familiarity_of(course, decide).scores}
+
+def refused_table(
+    scores: Mapping[str, Callable[[np.ndarray], np.ndarray]], # Name -> features (N, D) to scores (N,)
+    decide: np.ndarray,     # (N, D) features of pets: each score's limit lets `share` of them pass
+    judge: np.ndarray,      # (M, D) features of other pets
+    others: Mapping[str, np.ndarray], # Kind -> features of pictures that are no pets
+    share: float = 0.95,
+) -> pd.DataFrame:
+    "One row per score: the share of the judged pets that are `kept`, and of each kind that is refused."
+    if not 0 < share < 1: raise BadSetting(f"share is {share}; give the share of pets to keep, between 0 and 1")
+    rows = {}
+    for name, score in scores.items():
+        limit = np.quantile(score(decide), 1 - share)
+        rows[name] = {"kept": (score(judge) >= limit).mean()} | {kind: (score(found) < limit).mean() for kind, found in others.items()}
+    return pd.DataFrame(rows).T
+
+# %% ../../nbs/pets/07_explain.ipynb #2d0d26b3
+ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda photo: photo,
+    "gray": lambda photo: photo.convert("L").convert("RGB"),
+    "dark": lambda photo: photo.point(lambda value: value * 0.3),
+    "blurred": lambda photo: photo.resize((photo.width // 6, photo.height // 6)).resize(photo.size, Image.Resampling.BICUBIC),
+    "upside down": lambda photo: photo.rotate(180),
+    "strong JPEG": lambda photo: _as_jpeg(photo, 8)}
+
+def _as_jpeg(photo: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    photo.save(buffer, "jpeg", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+def kept_when_altered(
+    course: Subject,
+    familiarity: Familiarity,
+    rows: np.ndarray, # Photos of `course.photos`
+) -> pd.DataFrame:
+    "For each of `ALTERATIONS` the share of the photos that are still `familiar`, and of all photos that are still `right`."
+    found = {}
+    for name, change in ALTERATIONS.items():
+        altered = np.stack([np.asarray(change(as_image(course.photos.pictures[row]))).transpose(2, 0, 1) for row in rows])
+        features = pooled_features(course.model, altered)
+        found[name] = {"familiar": (familiarity.scores(features) >= 0).mean(),
+                       "right": (course.logits(features).argmax(1) == course.photos.labels[rows]).mean()}
+    return pd.DataFrame(found).T
+
+# %% ../../nbs/pets/07_explain.ipynb #a3cfe3a0
+def answer(
+    said: Mapping[str, Tensor], # From `ExplainedNetwork.outputs`
+    classes: Sequence[str],     # C names
+    least_probability: float,   # See `choose_least_probability`
+) -> list[str]:
+    "For each photo: no pet that I know, not sure, or a class."
+    probabilities, labels = said["logits"].softmax(dim=1).max(dim=1)
+    rows = zip(said["familiarity"].tolist(), probabilities.tolist(), labels.tolist(), strict=True)
+    return ["no pet that I know" if familiarity < 0 else "not sure" if probability < least_probability else classes[label]
+            for familiarity, probability, label in rows]
+
+# %% ../../nbs/pets/07_explain.ipynb #f4b8fc69
+def iou(
+    boxes: np.ndarray,  # (N, 4) corners xmin, ymin, xmax, ymax
+    others: np.ndarray, # (N, 4), box by box
+) -> np.ndarray:
+    "Intersection over union of each pair, (N,), from 0 to 1. Raises `BadSetting` for shapes that do not fit."
+    if boxes.shape != others.shape or boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise BadSetting(f"boxes of shapes {boxes.shape} and {others.shape}; give (N, 4) and (N, 4)")
+    sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    return shared / np.maximum(_areas(boxes) + _areas(others) - shared, 1e-12)
+
+def _areas(boxes: np.ndarray) -> np.ndarray: return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+# %% ../../nbs/pets/07_explain.ipynb #7e7ee5f9
+def head_boxes(
+    course: Subject,
+) -> tuple[np.ndarray, np.ndarray]:
+    "Rows of the photos with a head box, and the boxes as shares of the square that the network sees, (n, 4) in [0, 1]."
+    size, rows, boxes = course.photos.cache.size, [], []
+    for row in course.photos.rows("train", "valid"):
+        box = course.folder.head_box(course.stems[row])
+        if box is None: continue
+        inside = box_in_crop(box, _photo_size(course, row), size) / size
+        if (inside[2:] - inside[:2]).min() > 0.02:  # else the head was cut off
+            rows.append(row)
+            boxes.append(inside)
+    return np.array(rows), np.array(boxes)
+
+def head_parts(
+    course: Subject,
+    rows: np.ndarray, # Photos with boxes
+    seed: int = 0,    # Another seed, another cut
+) -> np.ndarray:
+    "A part for each: 70 % train, 10 % valid, 20 % test, by breed; near twins stay together."
+    table = pd.DataFrame({"breed": course.photos.labels[rows].astype(str), "group": course.photos.groups[rows]},
+                         index=[course.stems[row] for row in rows])
+    return split_photos(table, {"train": 0.7, "valid": 0.1, "test": 0.2}, seed).to_numpy()
+
+# %% ../../nbs/pets/07_explain.ipynb #e124a6fc
+class HeadFinder(nn.Module):
+    "Feature maps (N, D, h, w) to boxes (N, 4): corners in [0, 1]."
+    def __init__(
+        self,
+        width: int,   # D
+        height: int,  # h
+        length: int,  # w
+        channels: int = 64, # After the pointwise convolution
+        hidden: int = 128,  # Units of the dense layer
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), nn.Flatten(),
+                                    nn.Dropout(0.2), nn.Linear(channels * height * length, hidden), nn.ReLU(), nn.Linear(hidden, 4))
+
+    def forward(self, maps: Tensor) -> Tensor: return box_convert(self.layers(maps).sigmoid(), "cxcywh", "xyxy")
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "smooth_l1": lambda found, boxes: F.smooth_l1_loss(found, boxes, beta=0.05),
+    "giou": lambda found, boxes: generalized_box_iou_loss(found, boxes, reduction="mean")}
+
+# %% ../../nbs/pets/07_explain.ipynb #923aeb49
+def train_head_finder(
+    maps: np.ndarray,  # (N, D, h, w) of the training photos
+    boxes: np.ndarray, # (N, 4) corners in [0, 1]
+    epochs: int,
+    loss: str = "giou", # A key of `LOSSES`
+    seed: int = 0,     # Of weights, order and mirroring
+    batch_size: int = 64,
+) -> HeadFinder:
+    "A trained `HeadFinder` in evaluation mode: AdamW, one-cycle, each photo mirrored half of the time. Raises `BadSetting`."
+    if loss not in LOSSES: raise BadSetting(f"loss is {loss!r}; use one of {', '.join(LOSSES)}")
+    if len(maps) != len(boxes) or not len(maps): raise BadSetting(f"{len(maps)} photos and {len(boxes)} boxes; give one for each")
+    seed_everything(seed)
+    generator, place = torch.Generator().manual_seed(seed), device()
+    finder = HeadFinder(*maps.shape[1:]).to(place)
+    optimizer = torch.optim.AdamW(finder.parameters(), weight_decay=0.01)
+    steps = epochs * -(-len(maps) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(maps), generator=generator).split(batch_size):
+            x, target = torch.from_numpy(maps[rows.numpy()]).to(place).float(), torch.from_numpy(boxes[rows.numpy()]).to(place).float()
+            flip = (torch.rand(len(rows), generator=generator) < 0.5).to(place)
+            x = torch.where(flip[:, None, None, None], x.flip(3), x)
+            target = torch.where(flip[:, None], mirrored(target), target)
+            if len(rows) == 1: continue  # batch normalization needs two
+            optimizer.zero_grad()
+            LOSSES[loss](finder(x), target).backward()
+            optimizer.step()
+            schedule.step()
+    return finder.eval()
+
+def mirrored(
+    boxes: Tensor, # (N, 4) corners in [0, 1]
+) -> Tensor:
+    "The boxes in the mirrored photos."
+    left, top, right, bottom = boxes.unbind(dim=1)
+    return torch.stack([1 - right, top, 1 - left, bottom], dim=1)
+
+def find_heads(
+    finder: HeadFinder,
+    maps: np.ndarray, # (N, D, h, w)
+) -> np.ndarray:
+    "Boxes, (N, 4) corners in [0, 1]."
+    place = next(finder.parameters()).device
+    with torch.inference_mode():
+        return np.concatenate([finder(torch.from_numpy(rows).to(place).float()).cpu().numpy()
+                               for rows in np.array_split(maps, len(maps) // 256 + 1)])
+
+# %% ../../nbs/pets/07_explain.ipynb #7b96aaf2
+def map_box(
+    heat: np.ndarray, # (h, w)
+    level: float,     # Share of the maximum from which on a cell belongs to the box, in (0, 1]
+) -> np.ndarray:
+    "The box around the bright cells, (4,) corners in [0, 1]. Raises `BadSetting` for a level out of range."
+    if not 0 < level <= 1: raise BadSetting(f"level is {level}; give a share of the maximum, above 0 and up to 1")
+    rows, columns = np.nonzero(heat >= level * heat.max())
+    height, width = heat.shape
+    return np.array([columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height])
+
+def judge_heads(
+    course: Subject,
+    rows: np.ndarray,  # (N,) photos with boxes
+    maps: np.ndarray,  # (N, D, h, w) of these
+    boxes: np.ndarray, # (N, 4) in [0, 1]
+    parts: np.ndarray, # (N,) from `head_parts`
+    epochs: int,
+    loss: str = "giou",
+    seed: int = 0,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "`mean_iou` and `found` (IoU of at least 0.5) of the head finder and of two baselines on the test part; and the found boxes."
+    learned, test = parts == "train", parts == "test"
+    found = find_heads(train_head_finder(maps[learned], boxes[learned], epochs, loss, seed), maps[test])
+    weight = course.weight[course.probabilities[rows].argmax(1)]
+    heat = np.stack([np.tensordot(one, its, 1) for one, its in zip(weight, maps, strict=True)])  # row by row: float16 is large as float32
+    levels = np.arange(0.3, 1, 0.1)
+    level = max(levels, key=lambda level: iou(np.stack([map_box(one, level) for one in heat[learned]]), boxes[learned]).mean())
+    rivals = {"head finder": found, "around the evidence": np.stack([map_box(one, level) for one in heat[test]]),
+              "mean box": np.broadcast_to(boxes[learned].mean(axis=0), found.shape)}
+    overlap = {name: iou(guess, boxes[test]) for name, guess in rivals.items()}
+    table = {name: {"mean_iou": values.mean(), "found": (values >= 0.5).mean()} for name, values in overlap.items()}
+    return pd.DataFrame(table).T, found
+
+# %% ../../nbs/pets/07_explain.ipynb #cef15054
+def draw_boxes(
+    photo: np.ndarray,       # (S, S, 3) uint8
+    boxes: Sequence[np.ndarray], # Corners in [0, 1]
+    colors: Sequence[str],   # One of each
+) -> np.ndarray:
+    "The photo with frames, (S, S, 3) uint8."
+    image = Image.fromarray(np.array(photo))
+    pen = ImageDraw.Draw(image)
+    for box, color in zip(boxes, colors, strict=True):
+        pen.rectangle((np.asarray(box) * photo.shape[0]).round().tolist(), outline=color, width=max(1, photo.shape[0] // 64))
+    return np.asarray(image)
+
+# %% ../../nbs/pets/07_explain.ipynb #0782e4be
+def weakest_classes(
+    probabilities: np.ndarray, # (N, C)
+    labels: np.ndarray,        # (N,) class indices
+    classes: Sequence[str],    # C names
+    count: int = 5,
+) -> pd.DataFrame:
+    "The classes that are recognized least often: `right` with its 95 % interval (Wilson), `photos`, and what they are `taken_for`."
+    answers, rows = probabilities.argmax(axis=1), []
+    for label in np.unique(labels):
+        said = answers[labels == label]
+        low, high = binomtest(int((said == label).sum()), len(said)).proportion_ci(method="wilson")
+        others = pd.Series(said[said != label]).value_counts()
+        rows.append({"class": classes[label], "right": (said == label).mean(), "low": low, "high": high, "photos": len(said),
+                     "taken_for": classes[int(others.index[0])] if len(others) else ""})
+    return pd.DataFrame(rows).sort_values("right", kind="stable").head(count).reset_index(drop=True)
+
+# %% ../../nbs/pets/07_explain.ipynb #e85388a6
+def trust_card(
+    facts: Mapping[str, Any],              # Of the model, as in model.json
+    figures: Mapping[str, Mapping[str, Any]], # Of this chapter's record: name -> mean, min, max, n
+    weakest: pd.DataFrame,                 # From `weakest_classes`
+) -> str:
+    "A page of Markdown on what the classifier may and may not be trusted with. Raises `BadSetting` where a figure is missing."
+    needed = ("accuracy", "ece", "coverage", "answered_accuracy", "kept", "error_least_pet_area", "error_most_pet_area",
+              *(f"refused_{kind}" for kind in KINDS))
+    if missing := [name for name in needed if name not in figures]:
+        raise BadSetting(f"the record lacks {', '.join(missing)}; run pets-learn reproduce pets/explain")
+    share = {name: f"{figures[name]['mean']:.1%}" for name in needed}
+    lines = [f"# {facts['task']}: what it may be trusted with", "", "## Intended use", "",
+             f"To suggest a breed for a photo of one cat or dog, among {len(facts['classes'])} breeds, to a person who can check it: "
+             "sorting an archive, filling in a form at a shelter's desk.", "", "## Not for", "",
+             "- decisions about an animal: its health, its value, whether it may be kept or is dangerous",
+             "- proof of a breed: a mongrel is always given one of the breeds, and looks are not descent",
+             "- breeds and animals it does not know: whether it turns them away was not measured",
+             "- people", "", "## How good", "",
+             f"- right on {share['accuracy']} of photos it has not seen, all of the same kind: from the web, mostly one animal, mostly in the middle",
+             f"- a small animal in the photo makes it worse: {share['error_least_pet_area']} errors where it fills least of the photo, "
+             f"{share['error_most_pet_area']} where it fills most",
+             f"- its probabilities are off by {share['ece']} on average (expected calibration error)",
+             f"- if it may say \"not sure\", it answers {share['coverage']} of the photos, and {share['answered_accuracy']} of the answers are right",
+             "", "Weakest:", "", "| class | right | 95 % interval | photos | most often taken for |", "|---|---|---|---|---|"]
+    lines += [f"| {row['class']} | {row.right:.0%} | {row.low:.0%} to {row.high:.0%} | {row.photos} | {row.taken_for} |" for _, row in weakest.iterrows()]
+    lines += ["", "## What is no pet", "", f"It keeps {share['kept']} of the photos of pets and turns away:", "",
+              *(f"- {kind}: {share[f'refused_{kind}']}" for kind in KINDS), "", "## Data and license", "",
+              f"{facts['provenance']['data']}. The weights: {facts['license']}.", ""]
+    return "\n".join(lines)
+
+# %% ../../nbs/pets/07_explain.ipynb #bcbe6fc1
+def _key(words: Any) -> str: return str(words).replace(" ", "_")
+
+def map_figures(
+    course: Subject,
+    judge: np.ndarray, # Rows to sample from
+    sizes: Scale,
+    seed: int = 0,
+) -> dict[str, float]:
+    "What the sections on maps measure, by name."
+    rng, labels = np.random.default_rng(seed), course.photos.labels
+    few, many = rng.permutation(judge)[:sizes.hidden], rng.permutation(judge)[:sizes.mapped]
+    shown, logits = course.photos.cache.photos[few], course.logits(course.features[few])
+    maps = competing_maps(course.model, shown, logits, seed)
+    changed = changed_answers(course.model, shown, logits, maps)
+    random = randomization_check(course.model, shown, logits.argmax(1), (0, 1), seed)
+    boxed = [row for row in course.photos.rows("train") if course.folder.head_box(course.stems[row])]
+    on_test, on_train = evidence_table(course, many), evidence_table(course, rng.permutation(boxed)[:sizes.mapped])
+    wrong = on_test[~on_test.right.astype(bool)]
+    figures = {f"hidden_{_key(name)}": value for name, value in changed.items()}
+    figures |= {"cam_occlusion": rank_agreement(maps["class activation"], maps["occlusion"]).mean(),
+                "agreement_random_head": random[0], "agreement_random_layer": random[1],
+                "on_pet": on_test.on_pet.mean(), "pet_area": on_test.pet_area.mean(), "peak_on_pet": on_test.peak_on_pet.mean(),
+                "on_head": on_train.on_head.mean(), "head_area": on_train.head_area.mean(),
+                "on_pet_wrong": wrong.on_pet.mean(), "pet_area_wrong": wrong.pet_area.mean()}
+    properties = error_by_quarter(photo_properties(course, judge), course.probabilities[judge].argmax(1) != labels[judge])
+    figures |= {f"error_{end}_{name}": row[end] for name, row in properties.iterrows() for end in ("least", "most")}
+    return figures | neighbor_agreement(course, judge)
+
+# %% ../../nbs/pets/07_explain.ipynb #0be1b879
+def silence_figures(
+    course: Subject,
+    decide: np.ndarray, # Rows that choose temperature and thresholds
+    judge: np.ndarray,  # Rows that the figures are measured on
+    sizes: Scale,
+    seed: int = 0,
+) -> dict[str, float]:
+    "What the sections on calibration and on the unknown measure, by name."
+    labels, said = course.photos.labels, course.probabilities
+    right = {part: (said[rows].argmax(1) == labels[rows]).mean()
+             for part, rows in (("accuracy", course.photos.rows("test")), ("accuracy_seen", course.photos.rows("valid")))}
+    raw = temper(said[judge], 1 / course.facts["provenance"]["choices"]["temperature"])
+    seen = course.photos.rows("valid")
+    least = 0.0 if course.photos.generated else choose_least_probability(said[decide], labels[decide])
+    answered = coverage_and_accuracy(said[judge], labels[judge], least)
+    negatives, others = known_negatives(course, sizes.strangers, seed), features_of(course, KINDS, sizes.strangers, seed)
+    scores, familiar = competing_scores(course, decide, negatives), familiarity_of(course, decide)
+    table = refused_table(scores, course.features[decide], course.features[judge], others)
+    altered = kept_when_altered(course, familiar, np.random.default_rng(seed).permutation(judge)[:sizes.mapped])
+    known = course.features[judge]
+    passed = familiar.scores(known) >= 0
+    sure = said[judge].max(axis=1) >= least
+    figures = right | {"ece": calibration_error(said[judge], labels[judge]), "ece_raw": calibration_error(raw, labels[judge]),
+                       "ece_honest": honest_error(said[judge]),
+                       "temperature_seen": best_temperature(said[seen], labels[seen]), "least_probability": least, "coverage": answered.coverage,
+                       "answered_accuracy": answered.accuracy, "kept": passed.mean(), "kept_and_sure": (passed & sure).mean(),
+                       "negatives": sum(map(len, negatives.values())), "familiarity_kilobytes": familiar.parameters * 2 / 1000,
+                       "refused_worst": table.loc["Mahalanobis", list(KINDS)].min()}
+    figures |= {f"refused_{kind}": table.loc["Mahalanobis", kind] for kind in KINDS}
+    figures |= {f"refused_{_key(name)}_{kind}": row[kind] for name, row in table.iterrows() for kind in KINDS
+                if name != "Mahalanobis"}
+    return figures | {f"familiar_{_key(name)}": value for name, value in altered.familiar.items()}
+
+# %% ../../nbs/pets/07_explain.ipynb #457bd529
+def _uses(run: Run) -> Subject:
+    course = subject()
+    run.uses("Oxford-IIIT Pet", len(course.photos.cache), course.photos.complete, course.photos.generated)
+    return course
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    "As plain numbers, without those that have nothing to measure (of stand-ins, where no answer may be right)."
+    return {name: float(value) for name, value in figures.items() if np.isfinite(value)}
+
+def run_maps(
+    run: Run,
+) -> dict[str, float]:
+    "One repetition of the sections on maps, neighbors and mistakes."
+    course = _uses(run)
+    return _finite(map_figures(course, held_out(course.photos, course.refit, run.seed)[1], run.sizes, run.seed))
+
+def run_silence(
+    run: Run,
+) -> dict[str, float]:
+    "One repetition of the sections on calibration and on the unknown."
+    course = _uses(run)
+    return _finite(silence_figures(course, *held_out(course.photos, course.refit, run.seed), run.sizes, run.seed))
+
+@cache
+def _maps_with_box(course: Subject, count: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, boxes = head_boxes(course)
+    return rows[:count], boxes[:count], feature_maps(course.model, course.photos.cache.photos[rows[:count]])
+
+def run_head(
+    run: Run,
+    loss: str, # A key of `LOSSES`
+) -> dict[str, float]:
+    "One head finder with its own cut of the photos."
+    course = _uses(run)
+    rows, boxes, maps = _maps_with_box(course, run.sizes.boxes)
+    table, _ = judge_heads(course, rows, maps, boxes, head_parts(course, rows, run.seed), run.sizes.head_epochs, loss, run.seed)
+    names = {"head finder": loss, "around the evidence": "evidence_box", "mean box": "mean_box"}
+    return _finite({f"{short}_{end}": table.loc[name, column] for name, short in names.items()
+                    for end, column in (("iou", "mean_iou"), ("found", "found"))})
+
+# %% ../../nbs/pets/07_explain.ipynb #6970cec4
+_UNITS = {"temperature_seen": ("", "lower"), "ece": ("share", "lower"), "ece_raw": ("share", "lower"), "ece_honest": ("share", "lower"), "negatives": ("pictures", "higher"),
+          "familiarity_kilobytes": ("kB", "lower"), "cam_occlusion": ("rank correlation", "higher"),
+          "agreement_random_head": ("rank correlation", "lower"), "agreement_random_layer": ("rank correlation", "lower")}
+
+def summarize(
+    table: pd.DataFrame, # `Results.table`: one row per run
+) -> dict[str, dict[str, Any]]:
+    "Means and ranges over the repetitions, by name."
+    figures = {}
+    for name in table.columns.difference(["seed", "seconds", "loss"]):
+        values = table.drop_duplicates("seed")[name] if name.startswith(("mean_box", "evidence_box")) else table[name]
+        lower = name.startswith(("error_", "agree_wrong"))
+        unit, better = _UNITS.get(name, ("share", "lower" if lower else "higher"))
+        if name.endswith("_iou"): unit = "IoU"
+        if values.notna().any(): figures[name] = figure(values.dropna(), unit, better)
+    return figures
+
+def experiments() -> list[Experiment]:
+    "Maps, silence, and the head with two losses; three repetitions each."
+    return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps"),
+            Experiment("pets/explain", run_silence, summarize=summarize, sizes=sizes, name="silence"),
+            Experiment("pets/explain", run_head, grid(loss=list(LOSSES)), summarize, sizes, name="head")]
