@@ -5,7 +5,7 @@
 # %% ../../nbs/pets/07_explain.ipynb #7aa837d1
 from __future__ import annotations
 
-import copy, io, time
+import copy, io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -24,25 +24,26 @@ from scipy.stats import binomtest, spearmanr
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
+from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from .. import toys
-from ..data import Box, MissingData, PetsFolder, decode_photo, fit_photo, lfw, mnist, pets, read_photo
+from ..data import MissingData, PetsFolder, decode_photo, fit_photo, lfw, mnist, pets, read_photo
 from ..deploy import FACTS, architecture, load_model
 from ..experiments import Experiment, Run, grid
 from .dataset import split_photos
 from ..run import (
-    BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, results_folder, scale, scale_name, seed_everything)
-from ..show import COLORS, as_image, display_figure, new_figure
+    BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, results_folder, scale, scale_name, seed_everything,
+    write_atomically)
+from ..show import as_image, new_figure
 from pets_learn.start.classifier import (
     SIZE, LabeledPhotos, PhotoNetwork, best_temperature, classifier_facts, image_classifier, pet_photos, pooled_features,
     temper, train_classifier)
 from ..widgets import coverage_and_accuracy
 
 # %% auto #0
-__all__ = ['WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSES', 'sizes', 'course_model', 'held_out',
-           'Subject', 'subject', 'evidence_maps', 'feature_maps', 'overlay', 'grad_cam', 'saliency', 'randomized',
-           'rank_agreement', 'randomization_check', 'occlusion_map', 'cell_means', 'hide', 'center_map',
+__all__ = ['FEATURES_FOLDER', 'WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSES', 'sizes', 'course_model',
+           'held_out', 'Subject', 'subject', 'evidence_maps', 'feature_maps', 'overlay', 'grad_cam', 'saliency',
+           'randomized', 'rank_agreement', 'randomization_check', 'occlusion_map', 'cell_means', 'hide', 'center_map',
            'competing_maps', 'changed_answers', 'box_in_crop', 'pet_mask', 'evidence_share', 'evidence_table',
            'nearest', 'neighbor_agreement', 'photo_properties', 'error_by_quarter', 'reliability', 'calibration_error',
            'honest_error', 'choose_least_probability', 'strangers', 'background', 'backgrounds', 'neighbor_similarity',
@@ -50,7 +51,8 @@ __all__ = ['WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSE
            'familiarity_of', 'known_negatives', 'pet_or_not', 'competing_scores', 'refused_table', 'kept_when_altered',
            'answer', 'iou', 'head_boxes', 'head_parts', 'HeadFinder', 'train_head_finder', 'mirrored', 'find_heads',
            'map_box', 'judge_heads', 'draw_boxes', 'weakest_classes', 'trust_card', 'map_figures', 'silence_figures',
-           'run_maps', 'run_silence', 'run_head', 'summarize', 'experiments']
+           'run_maps', 'run_silence', 'run_head', 'summarize', 'experiments', 'Explanation', 'explain_photo',
+           'explanation_words', 'draw_explanation', 'explanation_explorer']
 
 # %% ../../nbs/pets/07_explain.ipynb #1b713134
 if TYPE_CHECKING:
@@ -59,13 +61,13 @@ if TYPE_CHECKING:
 # %% ../../nbs/pets/07_explain.ipynb #fc4b83eb
 def sizes() -> Scale:
     "The chapter's sizes at the scale of the machine."
-    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(12, 300, 1000),
-                 mapped=(6, 300, 1000), hidden=(3, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
+    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(12, 200, 1000),
+                 mapped=(6, 250, 1000), hidden=(3, 50, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
 
 def _saved_classifier() -> Path | None:
     "A classifier of breeds beside the notebook, or at the top of the checkout."
     results = results_folder()
-    places = [Path("models/breeds"), *([results.parents[1]/"models"/"breeds"] if results else [])]
+    places = [Path("models/breeds"), *([results.resolve().parent.parent/"models"/"breeds"] if results else [])]
     return next((place for place in places if (place/FACTS).is_file()), None)
 
 def course_model(
@@ -100,6 +102,8 @@ def held_out(
     return test[half == "decide"], test[half == "judge"]
 
 # %% ../../nbs/pets/07_explain.ipynb #d1aafdbb
+FEATURES_FOLDER = Path(".course/features") # below the working folder; the repository ignores it
+
 @dataclass(eq=False)
 class Subject:
     "The classifier under examination, the photos, and what it makes of them: computed when first asked for, then kept."
@@ -120,8 +124,15 @@ class Subject:
 
     @cached_property
     def features(self) -> np.ndarray:
-        "The pooled features of all photos, (N, D) float32."
-        return pooled_features(self.model, self.photos.cache.photos)
+        "The pooled features of all photos, (N, D) float32. Of a saved model they are kept below `.course`, for the next time."
+        if "sha256" not in self.facts: return pooled_features(self.model, self.photos.cache.photos)
+        place = FEATURES_FOLDER/f"{self.facts['sha256'][:16]}-{self.photos.cache.file.stem}.npy"
+        try: kept = np.load(place, allow_pickle=False)
+        except (OSError, ValueError, EOFError): kept = None
+        if kept is not None and kept.shape == (len(self.photos.cache), self.model.head.in_features): return kept
+        found = pooled_features(self.model, self.photos.cache.photos)
+        with write_atomically(place) as file: np.save(file, found)
+        return found
 
     @property
     def weight(self) -> np.ndarray:
@@ -194,8 +205,9 @@ def overlay(
     if not 0 <= strength <= 1: raise BadSetting(f"strength is {strength}; give a number from 0 to 1")
     from matplotlib import colormaps
     positive = np.maximum(np.asarray(heat, dtype=np.float32), 0)
-    stretched = Image.fromarray(positive / max(float(positive.max()), 1e-12)).resize(photo.shape[1::-1], Image.Resampling.BILINEAR)
-    colors = colormaps["inferno"](np.clip(np.asarray(stretched), 0, 1))[..., :3] * 255
+    small = Image.fromarray(positive / max(float(positive.max()), 1e-12))
+    stretched = np.asarray(small.resize(photo.shape[1::-1], Image.Resampling.BILINEAR))
+    colors = colormaps["inferno"](np.clip(stretched, 0, 1))[..., :3] * 255
     return np.rint((1 - strength) * photo + strength * colors).astype(np.uint8)
 
 # %% ../../nbs/pets/07_explain.ipynb #4e82f741
@@ -327,7 +339,8 @@ def hide(
     if not 0 <= share <= 1: raise BadSetting(f"share is {share}; give a share of the cells, from 0 to 1")
     covered = np.zeros(heat.size, bool)
     covered[np.argsort(-heat, axis=None, kind="stable")[:round(share * heat.size)]] = True
-    large = np.kron(covered.reshape(heat.shape), np.ones((photo.shape[1] // heat.shape[0], photo.shape[2] // heat.shape[1]), bool))
+    cell = np.ones((photo.shape[1] // heat.shape[0], photo.shape[2] // heat.shape[1]), bool)
+    large = np.kron(covered.reshape(heat.shape), cell)
     return np.where(large, np.array(color, np.uint8)[:, None, None], photo)
 
 def center_map(
@@ -365,9 +378,10 @@ def changed_answers(
 ) -> pd.Series:
     "For each map, the share of the answers that change when its highest cells are hidden."
     changed = {}
+    weight, bias = (value.detach().cpu().numpy() for value in (model.head.weight, model.head.bias))
     for name, heat in maps.items():
         hidden = np.stack([hide(photo, one, share) for photo, one in zip(photos, heat, strict=True)])
-        said = pooled_features(model, hidden) @ model.head.weight.detach().cpu().numpy().T + model.head.bias.detach().cpu().numpy()
+        said = pooled_features(model, hidden) @ weight.T + bias
         changed[name] = float((said.argmax(1) != logits.argmax(1)).mean())
     return pd.Series(changed, name="answers changed")
 
@@ -440,7 +454,7 @@ def nearest(
     bank: np.ndarray,     # (M, D) of the training photos
     k: int = 5,           # Neighbors, from 1 to M
 ) -> tuple[np.ndarray, np.ndarray]:
-    "The k most similar rows of the bank, the most similar first: indices (N, k), cosine similarities (N, k). Raises `BadSetting`."
+    "The k most similar rows of the bank, the best first: indices (N, k), cosine similarities (N, k). Raises `BadSetting`."
     if not 1 <= k <= len(bank): raise BadSetting(f"k is {k}; with {len(bank)} training photos it goes from 1 to {len(bank)}")
     similar = _unit(features) @ _unit(bank).T
     order = np.argsort(-similar, axis=1, kind="stable")[:, :k]
@@ -456,7 +470,7 @@ def neighbor_agreement(
     rows: np.ndarray, # Photos to ask about
     k: int = 5,
 ) -> dict[str, float]:
-    "Mean shares of the k nearest training photos that have the breed of the answer (of right and of wrong ones), or the true one."
+    "Mean shares of the k nearest training photos with the breed of the answer (of right, of wrong ones), or with the true one."
     photos, bank = course.photos, course.photos.rows("train")
     found = photos.labels[bank][nearest(course.features[rows], course.features[bank], k)[0]]
     answers, truth = course.probabilities[rows].argmax(1), photos.labels[rows]
@@ -494,6 +508,9 @@ def error_by_quarter(
     return pd.DataFrame(rows).T
 
 # %% ../../nbs/pets/07_explain.ipynb #8a3099d8
+def _check_bins(labels: np.ndarray, bins: int) -> None:
+    if bins < 1 or len(labels) < bins: raise BadSetting(f"{bins} bins for {len(labels)} answers; give fewer bins")
+
 def reliability(
     probabilities: np.ndarray, # (N, C), rows sum to 1
     labels: np.ndarray,        # (N,) class indices
@@ -503,12 +520,13 @@ def reliability(
 
     Raises `BadSetting` for fewer answers than bins.
     """
-    if bins < 1 or len(labels) < bins: raise BadSetting(f"{bins} bins for {len(labels)} answers; give fewer bins")
+    _check_bins(labels, bins)
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     rows = []
     for chosen in np.array_split(np.argsort(sure, kind="stable"), bins):
         low, high = binomtest(int(right[chosen].sum()), len(chosen)).proportion_ci(method="wilson")
-        rows.append({"claimed": sure[chosen].mean(), "right": right[chosen].mean(), "low": low, "high": high, "count": len(chosen)})
+        rows.append({"claimed": sure[chosen].mean(), "right": right[chosen].mean(), "low": low, "high": high,
+                     "count": len(chosen)})
     return pd.DataFrame(rows)
 
 def calibration_error(
@@ -517,8 +535,10 @@ def calibration_error(
     bins: int = 10,
 ) -> float:
     "The expected calibration error of the top probability, with bins of equal counts. Raises as `reliability`."
-    table = reliability(probabilities, labels, bins)
-    return float(((table.claimed - table.right).abs() * table["count"]).sum() / table["count"].sum())
+    _check_bins(labels, bins)
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    gaps = (sure - right)[np.argsort(sure, kind="stable")]
+    return float(sum(abs(part.sum()) for part in np.array_split(gaps, bins)) / len(labels))  # a bin's gap times its count
 
 def honest_error(
     probabilities: np.ndarray, # (N, C), rows sum to 1
@@ -969,7 +989,8 @@ def refused_table(
     rows = {}
     for name, score in scores.items():
         limit = np.quantile(score(decide), 1 - share)
-        rows[name] = {"kept": (score(judge) >= limit).mean()} | {kind: (score(found) < limit).mean() for kind, found in others.items()}
+        refused = {kind: (score(found) < limit).mean() for kind, found in others.items()}
+        rows[name] = {"kept": (score(judge) >= limit).mean()} | refused
     return pd.DataFrame(rows).T
 
 # %% ../../nbs/pets/07_explain.ipynb #2d0d26b3
@@ -1064,7 +1085,8 @@ class HeadFinder(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), nn.Flatten(),
-                                    nn.Dropout(0.2), nn.Linear(channels * height * length, hidden), nn.ReLU(), nn.Linear(hidden, 4))
+                                    nn.Dropout(0.2), nn.Linear(channels * height * length, hidden), nn.ReLU(),
+                                    nn.Linear(hidden, 4))
 
     def forward(self, maps: Tensor) -> Tensor: return box_convert(self.layers(maps).sigmoid(), "cxcywh", "xyxy")
 
@@ -1092,7 +1114,7 @@ def train_head_finder(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(maps), generator=generator).split(batch_size):
-            x, target = torch.from_numpy(maps[rows.numpy()]).to(place).float(), torch.from_numpy(boxes[rows.numpy()]).to(place).float()
+            x, target = (torch.from_numpy(values[rows.numpy()]).to(place).float() for values in (maps, boxes))
             flip = (torch.rand(len(rows), generator=generator) < 0.5).to(place)
             x = torch.where(flip[:, None, None, None], x.flip(3), x)
             target = torch.where(flip[:, None], mirrored(target), target)
@@ -1145,7 +1167,7 @@ def judge_heads(
     learned, test = parts == "train", parts == "test"
     found = find_heads(train_head_finder(maps[learned], boxes[learned], epochs, loss, seed), maps[test])
     weight = course.weight[course.probabilities[rows].argmax(1)]
-    heat = np.stack([np.tensordot(one, its, 1) for one, its in zip(weight, maps, strict=True)])  # row by row: float16 is large as float32
+    heat = np.stack([np.tensordot(one, its, 1) for one, its in zip(weight, maps, strict=True)])  # one by one, to save memory
     levels = np.arange(0.3, 1, 0.1)
     level = max(levels, key=lambda level: iou(np.stack([map_box(one, level) for one in heat[learned]]), boxes[learned]).mean())
     rivals = {"head finder": found, "around the evidence": np.stack([map_box(one, level) for one in heat[test]]),
@@ -1174,7 +1196,7 @@ def weakest_classes(
     classes: Sequence[str],    # C names
     count: int = 5,
 ) -> pd.DataFrame:
-    "The classes that are recognized least often: `right` with its 95 % interval (Wilson), `photos`, and what they are `taken_for`."
+    "The classes recognized least often: `right` with its 95 % interval (Wilson), `photos`, and what they are `taken_for`."
     answers, rows = probabilities.argmax(axis=1), []
     for label in np.unique(labels):
         said = answers[labels == label]
@@ -1197,19 +1219,22 @@ def trust_card(
         raise BadSetting(f"the record lacks {', '.join(missing)}; run pets-learn reproduce pets/explain")
     share = {name: f"{figures[name]['mean']:.1%}" for name in needed}
     lines = [f"# {facts['task']}: what it may be trusted with", "", "## Intended use", "",
-             f"To suggest a breed for a photo of one cat or dog, among {len(facts['classes'])} breeds, to a person who can check it: "
-             "sorting an archive, filling in a form at a shelter's desk.", "", "## Not for", "",
+             f"To suggest a breed for a photo of one cat or dog, among {len(facts['classes'])} breeds, to a person who can "
+             "check it: sorting an archive, filling in a form at a shelter's desk.", "", "## Not for", "",
              "- decisions about an animal: its health, its value, whether it may be kept or is dangerous",
              "- proof of a breed: a mongrel is always given one of the breeds, and looks are not descent",
              "- breeds and animals it does not know: whether it turns them away was not measured",
              "- people", "", "## How good", "",
-             f"- right on {share['accuracy']} of photos it has not seen, all of the same kind: from the web, mostly one animal, mostly in the middle",
-             f"- a small animal in the photo makes it worse: {share['error_least_pet_area']} errors where it fills least of the photo, "
-             f"{share['error_most_pet_area']} where it fills most",
+             f"- right on {share['accuracy']} of photos it has not seen, all of the same kind: from the web, mostly of one "
+             "animal in the middle",
+             f"- errors in the quarter of the photos where the animal is smallest: {share['error_least_pet_area']}; "
+             f"where it is largest: {share['error_most_pet_area']}",
              f"- its probabilities are off by {share['ece']} on average (expected calibration error)",
-             f"- if it may say \"not sure\", it answers {share['coverage']} of the photos, and {share['answered_accuracy']} of the answers are right",
+             f"- if it may say \"not sure\", it answers {share['coverage']} of the photos, and "
+             f"{share['answered_accuracy']} of the answers are right",
              "", "Weakest:", "", "| class | right | 95 % interval | photos | most often taken for |", "|---|---|---|---|---|"]
-    lines += [f"| {row['class']} | {row.right:.0%} | {row.low:.0%} to {row.high:.0%} | {row.photos} | {row.taken_for} |" for _, row in weakest.iterrows()]
+    lines += [f"| {row['class']} | {row.right:.0%} | {row.low:.0%} to {row.high:.0%} | {row.photos} | {row.taken_for} |"
+              for _, row in weakest.iterrows()]
     lines += ["", "## What is no pet", "", f"It keeps {share['kept']} of the photos of pets and turns away:", "",
               *(f"- {kind}: {share[f'refused_{kind}']}" for kind in KINDS), "", "## Data and license", "",
               f"{facts['provenance']['data']}. The weights: {facts['license']}.", ""]
@@ -1269,8 +1294,9 @@ def silence_figures(
     sure = said[judge].max(axis=1) >= least
     figures = right | {"ece": calibration_error(said[judge], labels[judge]), "ece_raw": calibration_error(raw, labels[judge]),
                        "ece_honest": honest_error(said[judge]),
-                       "temperature_seen": best_temperature(said[seen], labels[seen]), "least_probability": least, "coverage": answered.coverage,
-                       "answered_accuracy": answered.accuracy, "kept": passed.mean(), "kept_and_sure": (passed & sure).mean(),
+                       "temperature_seen": best_temperature(said[seen], labels[seen]), "least_probability": least,
+                       "coverage": answered.coverage, "answered_accuracy": answered.accuracy, "kept": passed.mean(),
+                       "kept_and_sure": (passed & sure).mean(),
                        "negatives": sum(map(len, negatives.values())), "familiarity_kilobytes": familiar.parameters * 2 / 1000,
                        "refused_worst": table.loc["Mahalanobis", list(KINDS)].min()}
     figures |= {f"refused_{kind}": table.loc["Mahalanobis", kind] for kind in KINDS}
@@ -1316,12 +1342,13 @@ def run_head(
     rows, boxes, maps = _maps_with_box(course, run.sizes.boxes)
     table, _ = judge_heads(course, rows, maps, boxes, head_parts(course, rows, run.seed), run.sizes.head_epochs, loss, run.seed)
     names = {"head finder": loss, "around the evidence": "evidence_box", "mean box": "mean_box"}
-    return _finite({f"{short}_{end}": table.loc[name, column] for name, short in names.items()
-                    for end, column in (("iou", "mean_iou"), ("found", "found"))})
+    return _finite({f"{names[name]}_{end}": value for column, end in (("mean_iou", "iou"), ("found", "found"))
+                    for name, value in zip(table.index, table[column], strict=True)})
 
 # %% ../../nbs/pets/07_explain.ipynb #6970cec4
-_UNITS = {"temperature_seen": ("", "lower"), "ece": ("share", "lower"), "ece_raw": ("share", "lower"), "ece_honest": ("share", "lower"), "negatives": ("pictures", "higher"),
-          "familiarity_kilobytes": ("kB", "lower"), "cam_occlusion": ("rank correlation", "higher"),
+_UNITS = {"temperature_seen": ("", "lower"), "ece": ("share", "lower"), "ece_raw": ("share", "lower"),
+          "ece_honest": ("share", "lower"), "negatives": ("pictures", "higher"), "familiarity_kilobytes": ("kB", "lower"),
+          "cam_occlusion": ("rank correlation", "higher"),
           "agreement_random_head": ("rank correlation", "lower"), "agreement_random_layer": ("rank correlation", "lower")}
 
 def summarize(
@@ -1342,3 +1369,256 @@ def experiments() -> list[Experiment]:
     return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps"),
             Experiment("pets/explain", run_silence, summarize=summarize, sizes=sizes, name="silence"),
             Experiment("pets/explain", run_head, grid(loss=list(LOSSES)), summarize, sizes, name="head")]
+
+# %% ../../nbs/pets/07_explain.ipynb #0edb3212
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    "What speaks for one class in one photo."
+    row: int               # Of the photo
+    label: int             # The class in question
+    evidence: np.ndarray   # (h, w) class activation map
+    covered: np.ndarray    # (S, S) occlusion map
+    logit: float           # Of the class
+    probability: float     # Of the class
+    familiarity: float     # Of the photo
+    neighbors: np.ndarray  # Rows of the nearest training photos
+
+def explain_photo(
+    course: Subject,
+    familiarity: Familiarity,
+    row: int,   # Of the photo
+    label: int, # The class in question
+    neighbors: int = 3,
+) -> Explanation:
+    "Everything that the chapter's methods say. Raises `BadSetting` for a row or a class that does not exist."
+    if not 0 <= row < len(course.photos.cache) or not 0 <= label < len(course.photos.classes):
+        raise BadSetting(f"row is {row}, label is {label}; there are {len(course.photos.cache)} photos and "
+                         f"{len(course.photos.classes)} classes")
+    pixels, bank = course.photos.cache.photos[row:row + 1], course.photos.rows("train")
+    bank = bank[bank != row]
+    evidence = _answer_maps(course.model, pixels, np.array([label]))[0]
+    step = course.photos.cache.size // len(evidence)
+    photo = _batch(pixels, next(course.model.parameters()).device)[0]
+    own = course.features[row:row + 1]
+    near = bank[nearest(own, course.features[bank], neighbors)[0][0]]
+    return Explanation(row, label, evidence, occlusion_map(course.model, photo, label, 2 * step, step),
+                       float(course.logits(own)[0, label]), float(course.probabilities[row, label]),
+                       float(familiarity.scores(own)[0]), near)
+
+# %% ../../nbs/pets/07_explain.ipynb #55cef1e4
+def explanation_words(
+    course: Subject,
+    said: Explanation,
+) -> str:
+    "The explanation in one sentence."
+    names, labels = course.photos.classes, course.photos.labels
+    door = "familiar" if said.familiarity >= 0 else "not like any training photo"
+    near = ", ".join(names[labels[n]] for n in said.neighbors)
+    return (f"A photo of {names[labels[said.row]]}. For {names[said.label]}: logit {said.logit:.1f}, probability "
+            f"{said.probability:.1%}. The photo is {door} ({said.familiarity:.2f}). Nearest training photos: {near}.")
+
+def draw_explanation(
+    course: Subject,
+    said: Sequence[Explanation], # One row of pictures for each
+) -> Any:
+    "A matplotlib figure: photo, class activation, occlusion, and the nearest training photos."
+    columns = 3 + len(said[0].neighbors)
+    drawing, axes = new_figure(len(said), columns, size=(1.45 * columns, 1.75 * len(said)), squeeze=False)
+    pictures, labels, names = course.photos.pictures, course.photos.labels, course.photos.classes
+    for line, one in zip(axes, said, strict=True):
+        photo = pictures[one.row]
+        shown = [(photo, f"is {names[labels[one.row]]}"),
+                 (overlay(photo, one.evidence), f"for {names[one.label]}\n{one.probability:.0%}"),
+                 (overlay(photo, one.covered), "when covered"),
+                 *((pictures[n], f"near: {names[labels[n]]}") for n in one.neighbors)]
+        for ax, (picture, words) in zip(line, shown, strict=True):
+            ax.imshow(picture)
+            ax.set_title(words.replace("_", " "), fontsize=7)
+            ax.axis("off")
+    return drawing
+
+def explanation_explorer(
+    course: Subject,
+    familiarity: Familiarity,
+    rows: Sequence[int], # Photos to choose from
+) -> Interactive:
+    "Choose a photo and a breed, see what speaks for it. Raises `PetsLearnError` without ipywidgets."
+    from pets_learn.widgets import described, interactive, require_ipywidgets
+    widgets, names = require_ipywidgets(), course.photos.classes
+    options = [(f"{names[course.photos.labels[row]]} ({course.stems[row]})", int(row)) for row in rows]
+    breeds = [("its answer", -1), *((name, n) for n, name in enumerate(names))]
+    controls = {"photo": widgets.Dropdown(options=options, description="photo"),
+                "breed": widgets.Dropdown(options=breeds, description="evidence for")}
+
+    def draw() -> str:
+        row, label = controls["photo"].value, controls["breed"].value
+        said = explain_photo(course, familiarity, row, int(course.probabilities[row].argmax()) if label < 0 else label)
+        return described(draw_explanation(course, [said]), explanation_words(course, said))
+
+    return interactive(controls, draw)
+
+# %% ../../nbs/pets/07_explain.ipynb #22d7e3eb
+# The exercises above are declared in the cells from here on, their solutions included.
+from pets_learn.exercises import Exercise, Mistake
+
+# %% ../../nbs/pets/07_explain.ipynb #614d9f74
+def _activation_map(
+    maps: np.ndarray,    # (D, h, w): the features of one photo
+    weights: np.ndarray, # (D,): of the head, for one class
+    bias: float,         # Of the head, for that class
+) -> tuple[np.ndarray, float]:
+    "The class activation map, (h, w), and the logit."
+    heat = np.tensordot(weights, maps, 1)
+    return heat, float(heat.mean() + bias)
+
+# %% ../../nbs/pets/07_explain.ipynb #ab95bd25
+def _are_maps(maps: np.ndarray, weights: np.ndarray, bias: float) -> bool:
+    return maps.ndim == 3 and weights.shape == maps.shape[:1] and maps.size > 0
+
+def _draw_maps(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    depth, height, width = (int(many) for many in rng.permutation(np.arange(2, 6))[:3])
+    maps = rng.uniform(0.1, 3, (depth, height, width)).round(1)
+    return maps, rng.choice([-2.0, -1.0, 1.0, 2.0, 3.0], depth), float(rng.choice([-1.5, 0.5, 2.0]))
+
+def _heat(maps: np.ndarray, weights: np.ndarray) -> np.ndarray: return np.tensordot(weights, maps, 1)
+
+_activation_mistakes: tuple[Mistake, ...] = (
+    Mistake("The bias belongs to the logit, once. It is no evidence of any place.",
+            lambda maps, weights, bias: (_heat(maps, weights) + bias, float(_heat(maps, weights).mean() + bias))),
+    Mistake("The logit lacks the bias.", lambda maps, weights, bias: (np.tensordot(weights, maps, 1),
+                                                                      float(np.tensordot(weights, maps, 1).mean()))),
+    Mistake("The head works on the *mean* of each map over its places, so the logit is the mean of the map plus the bias.",
+            lambda maps, weights, bias: (np.tensordot(weights, maps, 1), float(np.tensordot(weights, maps, 1).sum() + bias))),
+    Mistake("Each map counts with its own weight, not all of them alike.",
+            lambda maps, weights, bias: (maps.sum(axis=0), float(maps.sum(axis=0).mean() + bias))),
+    Mistake("The map adds up over the D features: divide by nothing there.",
+            lambda maps, weights, bias: (_heat(maps, weights) / len(maps), float(_heat(maps, weights).mean() + bias))),
+    Mistake("What speaks against the class is part of the sum. Cut nothing off below 0.",
+            lambda maps, weights, bias: (np.maximum(np.tensordot(weights, maps, 1), 0),
+                                         float(np.maximum(np.tensordot(weights, maps, 1), 0).mean() + bias))))
+
+_activation_exercise = Exercise(
+    "pets/explain.activation_map", "From maps to evidence",
+    """The features of a photo are D maps. The head averages each over its places, weights the averages and adds a bias.
+
+Write `activation_map` with NumPy. It returns the map of the evidence and the logit. For the two maps on paper,
+`[[0, 2], [0, 4]]` and `[[1, 0], [3, 0]]`, with the weights `[3, -1]` and the bias `0.5`, it gives the map
+`[[-1, 6], [-3, 12]]` and the logit `4.0`.""",
+    _activation_map, _draw_maps, _are_maps, _activation_mistakes,
+    examples=((np.array([[[0.0, 2], [0, 4]], [[1, 0], [3, 0]]]), np.array([3.0, -1]), 0.5),
+              (np.array([[[1.0, 2, 3]]]), np.array([2.0]), -1.5)))
+
+# %% ../../nbs/pets/07_explain.ipynb #bd042649
+def _overlap(
+    box: tuple[float, float, float, float],   # xmin, ymin, xmax, ymax
+    other: tuple[float, float, float, float], # Likewise
+) -> float:
+    "Intersection over union, from 0 to 1."
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+    return shared / (sum(areas) - shared)
+
+# %% ../../nbs/pets/07_explain.ipynb #35fe82cd
+_Corners = tuple[float, float, float, float]
+
+def _are_boxes(box: _Corners, other: _Corners) -> bool:
+    return all(len(b) == 4 and b[0] < b[2] and b[1] < b[3] for b in (box, other))
+
+def _draw_pair(rng: np.random.Generator) -> tuple[_Corners, _Corners]:
+    left, top = rng.integers(0, 5, 2)
+    width, height = rng.integers(2, 7, 2)
+    box = (float(left), float(top), float(left + width), float(top + height))
+    if rng.random() < 0.35: shift = rng.choice([-1, 1], 2) * rng.integers(8, 12, 2)  # apart along both axes, or along one
+    elif rng.random() < 0.3: shift = np.array([rng.choice([-1, 1]) * rng.integers(8, 12), rng.integers(-1, 2)])
+    else: shift = rng.integers(-2, 3, 2)
+    larger = rng.integers(0, 3, 2)
+    x, y = map(float, shift)
+    other = (box[0] + x, box[1] + y, box[2] + x + float(larger[0]), box[3] + y + float(larger[1]))
+    return (box, other) if rng.random() < 0.5 else (other, box)
+
+def _sides(box: _Corners, other: _Corners) -> tuple[float, float]:
+    return min(box[2], other[2]) - max(box[0], other[0]), min(box[3], other[3]) - max(box[1], other[1])
+
+def _area(box: _Corners) -> float: return (box[2] - box[0]) * (box[3] - box[1])
+
+def _of_shared(box: _Corners, other: _Corners, shared: float) -> float: return shared / (_area(box) + _area(other) - shared)
+
+def _shared(box: _Corners, other: _Corners) -> float:
+    width, height = _sides(box, other)
+    return max(width, 0) * max(height, 0)
+
+# %% ../../nbs/pets/07_explain.ipynb #1a56e31b
+_overlap_mistakes: tuple[Mistake, ...] = (
+    Mistake("Boxes that lie apart share nothing. Two negative sides multiply to a positive area: cut each of them off at 0.",
+            lambda box, other: _of_shared(box, other, _sides(box, other)[0] * _sides(box, other)[1])),
+    Mistake("The shared part is counted twice in the sum of the areas. Take it away once.",
+            lambda box, other: _shared(box, other) / (_area(box) + _area(other))),
+    Mistake("That is the share of the smaller box. Divide by the area that at least one of them covers.",
+            lambda box, other: _shared(box, other) / min(_area(box), _area(other))),
+    Mistake("That is the share of the first box. IoU is the same for both orders.",
+            lambda box, other: _shared(box, other) / _area(box)),
+    Mistake("Corners are not pixels: a box from 0 to 4 is 4 wide, not 5.",
+            lambda box, other: (max(_sides(box, other)[0] + 1, 0) * max(_sides(box, other)[1] + 1, 0)) / (
+                sum((b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, other))
+                - max(_sides(box, other)[0] + 1, 0) * max(_sides(box, other)[1] + 1, 0))),
+    Mistake("The union is not the rectangle around both boxes. It is smaller: the sum of the areas without the shared part.",
+            lambda box, other: _shared(box, other) / ((max(box[2], other[2]) - min(box[0], other[0]))
+                                                      * (max(box[3], other[3]) - min(box[1], other[1])))))
+
+_overlap_exercise = Exercise(
+    "pets/explain.overlap", "Two boxes",
+    """Write `overlap`, the intersection over union of two boxes, each given by two corners: xmin, ymin, xmax, ymax.
+
+For example, `overlap((0, 0, 4, 4), (2, 2, 6, 6))` is `4 / 28`, and two boxes that lie apart have `0`.""",
+    _overlap, _draw_pair, _are_boxes, _overlap_mistakes,
+    examples=(((0.0, 0.0, 4.0, 4.0), (2.0, 2.0, 6.0, 6.0)), ((0.0, 0.0, 2.0, 2.0), (5.0, 5.0, 6.0, 6.0)),
+              ((0.0, 0.0, 2.0, 2.0), (0.0, 3.0, 2.0, 4.0))))
+
+# %% ../../nbs/pets/07_explain.ipynb #cea0ad03
+def _threshold_that_keeps(
+    scores: np.ndarray, # (N,) of photos of pets, all different; higher is more like a pet
+    share: float,       # Of the pets to keep, above 0 and up to 1
+) -> float:
+    "The largest of the scores that keeps at least this share: a photo is kept if its score is at least the threshold."
+    ordered = np.sort(scores)[::-1]
+    needed = int(np.ceil(share * len(scores) - 1e-9))  # 0.95 * 20 is not 19 to the last bit
+    return float(ordered[needed - 1])
+
+# %% ../../nbs/pets/07_explain.ipynb #143b27f0
+def _are_scores(scores: np.ndarray, share: float) -> bool:
+    return scores.ndim == 1 and 0 < len(scores) == len(np.unique(scores)) and 0 < share <= 1
+
+def _draw_scores(rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    count = int(rng.integers(3, 12))
+    scores = rng.permutation(40)[:count] / 10 - float(rng.choice([0, 2]))
+    return scores, float(rng.choice([0.25, 0.5, 0.75, 0.9, 0.95, 1.0]))
+
+def _at(scores: np.ndarray, place: int) -> float: return float(np.sort(scores)[::-1][min(max(place, 0), len(scores) - 1)])
+
+_threshold_mistakes: tuple[Mistake, ...] = (
+    Mistake("Your threshold keeps too few: it must keep *at least* the share. Round the number of photos up.",
+            lambda scores, share: _at(scores, int(share * len(scores) + 1e-9) - 1)),
+    Mistake("Your threshold keeps more than needed: there is a larger score that still keeps the share.",
+            lambda scores, share: _at(scores, int(np.ceil(share * len(scores) - 1e-9)))),
+    Mistake("You keep the lowest scores. A high score is what is like a pet.",
+            lambda scores, share: float(np.sort(scores)[int(np.ceil(share * len(scores) - 1e-9)) - 1])),
+    Mistake("That is the threshold that *refuses* this share.",
+            lambda scores, share: _at(scores, int(np.ceil((1 - share) * len(scores) - 1e-9)) - 1)),
+    Mistake("`np.quantile` goes between two scores. Asked for is one of the scores.",
+            lambda scores, share: float(np.quantile(scores, 1 - share))))
+
+_threshold_exercise = Exercise(
+    "pets/explain.threshold_that_keeps", "A threshold that keeps a share",
+    """A photo is let in if its score is at least the threshold. You know the scores of some photos of pets, no two of them equal.
+
+Write `threshold_that_keeps`: the largest of these scores that, taken as the threshold, lets in at least the given share.
+For the scores `[0.1, 0.9, 0.5, 0.7]` and the share `0.75` it gives `0.5`, which lets in three of four; and for the share
+`0.6` as well, since two of four are not enough.""",
+    _threshold_that_keeps, _draw_scores, _are_scores, _threshold_mistakes,
+    examples=((np.array([0.1, 0.9, 0.5, 0.7]), 0.75), (np.array([0.1, 0.9, 0.5, 0.7]), 0.6), (np.arange(20.0), 0.95),
+              (np.array([-1.0]), 0.5)))
+
+# %% ../../nbs/pets/07_explain.ipynb #20c29087
+EXERCISES = (_activation_exercise, _overlap_exercise, _threshold_exercise)
