@@ -17,8 +17,8 @@ from . import __version__
 from .run import BadSetting, PetsLearnError, read_record, scale, scale_name
 
 # %% auto #0
-__all__ = ['STAND_INS', 'MODELS', 'SHIPPED', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report',
-           'evaluate', 'default_model', 'photo_paths', 'in_words', 'data_table', 'parser', 'main']
+__all__ = ['STAND_INS', 'MODELS', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report', 'evaluate',
+           'default_model', 'photo_paths', 'in_words', 'data_table', 'parser', 'main']
 
 # %% ../nbs/workshop/13_cli.ipynb #3ffeace4
 if TYPE_CHECKING:
@@ -209,14 +209,14 @@ def _official_test(facts: dict[str, Any]) -> tuple[list[Path], list[str]]:
 
 # %% ../nbs/workshop/13_cli.ipynb #d00b7502
 MODELS = Path("models")
-SHIPPED = Path(pets_learn.__file__).parent/"shipped"/"breeds" # comes with the package
 
 def default_model() -> Path:
     """`models/breeds` or else `models/species` in the working folder, or else the model that comes with the package.
 
     Raises `BadSetting` where there is none.
     """
-    for folder in (MODELS/"breeds", MODELS/"species", SHIPPED):
+    shipped = Path(pets_learn.__file__).parent/"shipped"/"breeds"
+    for folder in (MODELS/"breeds", MODELS/"species", shipped):
         if (folder/"model.json").is_file(): return folder
     raise BadSetting("there is no model in models/breeds or models/species; train one with: pets-learn train breeds, "
                      "or name one with --model")

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pets_learn
 from pets_learn import cli
+from pets_learn.deploy import save_compact
 from pets_learn.start.classifier import pet_photos
 
 PROGRAM = [sys.executable, "-c", "import sys; from pets_learn.cli import main; sys.exit(main())"]
@@ -131,7 +133,7 @@ def test_species_come_from_breeds(place, capsys):
         ("train colors --model colors/red/0-0.jpg", "is a file"),
         ("data cats", "choose from pets, mnist, lfw, weights"),
         ("evaluate nothing", "nothing"),
-        ("predict photo.jpg", "pets-learn train breeds"),
+        ("predict photo.jpg --model models/none", "there is no model"),
         ("export nothing", "nothing"),
         ("reproduce pets/nothing", "no chapter 'pets/nothing'"),
         ("reproduce pets/dataset", "declares no experiment"),
@@ -252,6 +254,21 @@ def test_own_breeds_do_not_replace_the_course_s(place, trained, capsys):
     assert code == 0 and json.loads(out)["task"] == "own breeds"
     code, _, err = run(capsys, "evaluate", "mine")
     assert code == 2 and "give a folder" in err
+
+
+def test_which_model_answers(trained, place, capsys, monkeypatch):
+    photo = trained / "colors" / "red" / "0-0.jpg"
+    monkeypatch.setattr(pets_learn, "__file__", str(place / "package" / "__init__.py"))
+    code, _, err = run(capsys, "predict", photo)
+    assert code == 2 and "pets-learn train breeds" in err
+    save_compact(trained / "model", place / "package" / "shipped" / "breeds")
+    code, out, err = run(capsys, "predict", photo)
+    assert (code, err) == (0, "") and "red" in out, "the shipped model answers, and nothing is said on standard error"
+    shutil.copytree(trained / "model", place / "models" / "species")
+    assert cli.default_model() == Path("models/species")
+    shutil.copytree(trained / "model", place / "models" / "breeds")
+    assert cli.default_model() == Path("models/breeds")
+    assert run(capsys, "predict", photo, "--model", place / "nothing")[0] == 2, "--model wins"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices")

@@ -5,6 +5,7 @@ import configparser
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -161,6 +162,28 @@ def test_readme_is_made_from_the_index(tmp_path):
 
     cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))
     assert (ROOT / "README.md").read_text(encoding="utf-8") == readme(cells, settings()), "run: python book/readme.py"
+
+
+@pytest.mark.slow
+def test_wheel_and_source_archive_bring_the_shipped_model(tmp_path):
+    """Whatever lies in pets_learn/shipped travels with the package."""
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pets_learn", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    shipped = source / "pets_learn" / "shipped" / "toy"
+    shipped.mkdir(parents=True)
+    for name in ("model.onnx", "model.json", "README.md"):
+        (shipped / name).write_text(name)
+    code = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "dist"], cwd=source, check=True, capture_output=True)
+    (wheel,), (archive,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        both = zipfile.ZipFile(wheel).namelist(), [name.partition("/")[2] for name in packed.getnames()]
+    for names in both:
+        assert {f"pets_learn/shipped/toy/{name}" for name in ("model.onnx", "model.json", "README.md")} <= set(names)
 
 
 @pytest.mark.slow

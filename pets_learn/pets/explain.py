@@ -28,7 +28,7 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from .. import toys
 from ..data import MissingData, PetsFolder, decode_photo, fit_photo, lfw, mnist, pets, read_photo
-from ..deploy import FACTS, architecture, load_model
+from ..deploy import FACTS, architecture, load_model, model_facts
 from ..experiments import Experiment, Run, grid
 from .dataset import split_photos
 from ..run import (
@@ -166,8 +166,10 @@ def _subject(size: int, per_breed: int | None, epochs: int | None) -> Subject:
 
 def subject() -> Subject:
     "The course's classifier and the photos at this scale; the same one at every call."
-    chosen = sizes()
-    return _subject(chosen.size, chosen.per_breed, chosen.epochs)
+    chosen, saved = sizes(), None if scale_name() == "smoke" else _saved_classifier()
+    facts = None if saved is None else model_facts(saved)
+    size = chosen.size if facts is None else facts["preprocessing"]["size"]
+    return _subject(size, chosen.per_breed, chosen.epochs)
 
 # %% ../../nbs/pets/07_explain.ipynb #95bf83c8
 def evidence_maps(
