@@ -911,7 +911,7 @@ def add_onnx(
     return Path(folder)/ONNX
 
 # %% ../nbs/workshop/12_deploy.ipynb #5ffc8095
-SMALLEST = 256 # numbers: smaller tensors stay as they are, there is little to gain
+SMALLEST = 2000 # numbers: smaller tensors stay as they are; they take little space, and much depends on each number in them
 
 def halve_onnx(
     content: bytes, # An ONNX file
