@@ -1,0 +1,132 @@
+"""Transfer learning: the seed document's pipeline against torchvision, fine-tuning that touches what it should, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from torchvision.models import inception_v3
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from pets_learn.data import stand_in_pets
+from pets_learn.exercises import exercise_problems
+from pets_learn.experiments import run_experiment
+from pets_learn.pets import transfer
+from pets_learn.pets.architectures import copy_weights, enliven
+from pets_learn.pets.architectures import inception_v3 as our_inception
+from pets_learn.run import BadSetting
+from pets_learn.start.classifier import image_classifier, layer_groups, pet_photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PETS_LEARN_SCALE", "smoke")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return pet_photos(folder=stand_in_pets(photos_per_breed=8), size=48)
+
+
+@pytest.fixture(autouse=True)
+def smoke(monkeypatch):
+    monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+
+
+def test_mixed7_is_torchvisions_mixed_6e():
+    theirs, whole = inception_v3(aux_logits=False, init_weights=False).eval(), our_inception().eval()
+    enliven(theirs, torch.rand(4, 3, 150, 150) * 2 - 1)
+    copy_weights(theirs, whole)
+    inputs = torch.rand(2, 3, 150, 150) * 2 - 1
+    with torch.inference_mode():
+        expected = create_feature_extractor(theirs, {"Mixed_6e": "mixed7"})(inputs)["mixed7"]
+        found = whole[: len(transfer.mixed7_layers())](inputs)
+    assert found.shape == (2, 768, 7, 7) and expected.std() > 0
+    assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_seed_head_counts():
+    with torch.device("meta"):
+        head = transfer.seed_head()
+    assert sum(p.numel() for p in head[1].parameters()) == 38_536_192
+    assert [type(layer).__name__ for layer in head] == ["Flatten", "Linear", "ReLU", "BatchNorm1d", "Dropout", "Linear"]
+
+
+def test_penalty_and_its_gradient():
+    weight = torch.tensor([[0.5, -2.0], [3.0, 0.25]], requires_grad=True)
+    transfer.elastic_penalty(weight, 0.1, 0.01).backward()
+    assert_close(weight.grad, 0.1 * weight.detach().sign() + 0.02 * weight.detach())
+
+
+def test_random_weights_are_told(monkeypatch, capsys):
+    layers, name = transfer.pretrained_mixed7()
+    maps = transfer.feature_maps(layers, np.random.default_rng(0).integers(0, 256, (2, 3, 150, 150), dtype=np.uint8))
+    assert name is None and maps.shape == (2, 768, 7, 7) and maps.dtype == torch.float16
+    assert (maps[0] - maps[1]).abs().max() > 0, "the maps depend on the photo"
+
+
+def test_all_layers_move_and_statistics_stay(photos):
+    model = image_classifier(len(photos.classes), "small")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    transfer.fine_tune_layers(model, photos, 1)
+    after = model.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {name for name, _ in model.named_parameters()}
+
+
+def test_head_only(photos):
+    model = image_classifier(len(photos.classes), "small")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    transfer.fine_tune_layers(model, photos, 1, 1e-2, freeze_to=-1)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"head.weight", "head.bias"} and len(layer_groups(model)) == 2
+
+
+def test_views_are_averaged(photos):
+    model = image_classifier(len(photos.classes), "small").eval()
+    some = np.array(photos.cache.photos[:5])
+    one, other = (transfer.predict_views(model, some, [view]) for view in ((48, False), (40, True)))
+    both = transfer.predict_views(model, some, [(48, False), (40, True)], batch_size=2)
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+    mirrored = transfer.predict_views(model, np.ascontiguousarray(some[..., ::-1]), [(48, False)])
+    np.testing.assert_allclose(transfer.predict_views(model, some, [(48, True)]), mirrored, atol=1e-6)
+    with pytest.raises(BadSetting, match="no views"):
+        transfer.predict_views(model, some, [])
+
+
+def test_training_is_repeatable_and_keeps_its_choices(photos):
+    one, other = (transfer.train_transfer(photos, 1, seed=3, decide=False) for _ in range(2))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert one.choices["share"] == transfer.SHARE and one.choices["refit"] is True
+    decided = transfer.train_transfer(photos, 1, seed=3)
+    assert 0 <= decided.choices["share"] <= 1 and "share" in decided.tables
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_experiments_run_at_smoke_scale(number, tmp_path):
+    experiment = transfer.experiments()[number]
+    results = run_experiment(experiment, seeds=1, folder=tmp_path, quiet=True)
+    figures = experiment.summarize(results.table)
+    assert figures and all(np.isfinite(entry["mean"]) for entry in figures.values())
+
+
+def test_bad_settings(photos):
+    features = np.zeros((len(photos.cache), 4))
+    with pytest.raises(BadSetting, match="no classifier 'tree'"):
+        transfer.compare_classifiers(features, photos, ["tree"])
+    with pytest.raises(BadSetting, match="at least 1 photo"):
+        transfer.few_photos(features, photos, 0)
+    with pytest.raises(BadSetting, match="no shift 'rain'"):
+        transfer.shifted(np.zeros((1, 3, 8, 8), np.uint8), "rain")
+
+
+@pytest.mark.parametrize("name", list(transfer.SHIFTS))
+def test_shifts_keep_shape_and_type_and_change_nothing_in_place(name):
+    photos = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    before = photos.copy()
+    found = transfer.shifted(photos, name)
+    assert found.shape == photos.shape and found.dtype == np.uint8
+    np.testing.assert_array_equal(photos, before)
+    assert (name == "none") == np.array_equal(found, photos)
+
+
+@pytest.mark.parametrize("exercise", transfer.EXERCISES, ids=lambda exercise: exercise.name)
+def test_exercises(exercise):
+    assert not exercise_problems(exercise)
