@@ -5,7 +5,6 @@ import configparser
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -165,28 +164,6 @@ def test_readme_is_made_from_the_index(tmp_path):
 
 
 @pytest.mark.slow
-def test_wheel_and_source_archive_bring_the_shipped_model(tmp_path):
-    """Whatever lies in pets_learn/shipped travels with the package."""
-    pytest.importorskip("setuptools")
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pets_learn", "pyproject.toml", "README.md", "LICENSE"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    shipped = source / "pets_learn" / "shipped" / "toy"
-    shipped.mkdir(parents=True)
-    for name in ("model.onnx", "model.json", "README.md"):
-        (shipped / name).write_text(name)
-    code = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "dist"], cwd=source, check=True, capture_output=True)
-    (wheel,), (archive,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
-    with tarfile.open(archive) as packed:
-        both = zipfile.ZipFile(wheel).namelist(), [name.partition("/")[2] for name in packed.getnames()]
-    for names in both:
-        assert {f"pets_learn/shipped/toy/{name}" for name in ("model.onnx", "model.json", "README.md")} <= set(names)
-
-
-@pytest.mark.slow
 def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
     """The wheel holds the package and its license, and its light parts run where nothing else is installed."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
@@ -200,6 +177,8 @@ def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     modules = {name for name in names if name.endswith(".py") and Path(name).name not in ("__init__.py", "_modidx.py")}
     assert modules == {name_of(p).replace(".", "/") + ".py" for p in MODULES}
+    shipped = {f"pets_learn/shipped/breeds/{name}" for name in ("model.onnx", "model.json", "README.md")}
+    assert shipped <= set(names), "the classifier travels with the package"
     assert any(name.endswith("licenses/LICENSE") for name in names) and not any(
         name.startswith(("nbs", "tests")) for name in names
     )
