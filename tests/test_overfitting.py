@@ -196,10 +196,19 @@ def test_a_last_batch_of_one_photo(parts):
     assert len(run.training.learner.dls.train.indices) == 21 and weights(run).isfinite().all()
 
 
-def test_the_last_weights_stay_in_the_network(parts):
-    run = of.train_cure(*parts, "plain", epochs=3)
+def test_early_stopping_goes_back_and_nothing_else(parts):
+    last, stopped = (of.train_cure(*parts, cure, epochs=3) for cure in ("plain", "early_stopping"))
+    pd.testing.assert_frame_equal(last.history, stopped.history)
+    assert 1 <= last.best_epoch == stopped.best_epoch <= 3
+    assert torch.equal(weights(last), weights(stopped)) == (last.best_epoch == 3)
+    assert stopped.valid.loss == pytest.approx(stopped.history.valid_loss.min(), abs=0.02)
+
+
+@pytest.mark.parametrize("cure", ["plain", "early_stopping"])
+def test_the_judged_network_is_the_one_that_comes_back(parts, cure):
+    run = of.train_cure(*parts, cure, epochs=3)
     again = of.judge(*of.predict(run.training.model, run.training.learner.dls[2]))
-    assert again.loss == run.test.loss and 1 <= run.best_epoch <= 3
+    assert again.loss == run.test.loss
 
 
 def test_an_unknown_cure(parts):
