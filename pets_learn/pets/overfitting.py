@@ -37,7 +37,7 @@ __all__ = ['FIGURE_7', 'CURES', 'sizes', 'fewer_photos', 'expected_calibration_e
 def sizes() -> Scale:
     "This chapter's sizes at the scale of the machine; `train` and `valid` count photos of a breed."
     return scale(epochs=(2, 8, 30), side=(64, 75, 150), per_breed=(6, None, None),
-                 train=(3, 40, None), valid=(1, 12, None))
+                 train=(3, 60, None), valid=(1, 20, None))
 
 # %% ../../nbs/pets/03_overfitting.ipynb #5a593be2
 def fewer_photos(
@@ -147,7 +147,7 @@ CURES: dict[str, Cure] = {
     "plateau": Cure(plateau=2),
     "class_weights": Cure(class_weights=True),
     "early_stopping": Cure(early_stopping=True),
-    "together": Cure(FIGURE_7, dropout=0.3, weight_decay=1e-4, batch_norm=True, plateau=2, class_weights=True,
+    "together": Cure(FIGURE_7, dropout=0.1, weight_decay=1e-4, batch_norm=True, plateau=4, class_weights=True,
                      early_stopping=True, longer=4)}
 
 # %% ../../nbs/pets/03_overfitting.ipynb #23c5591d
