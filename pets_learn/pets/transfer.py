@@ -205,16 +205,16 @@ def feature_maps(
     batch_size: int = 32,
 ) -> Tensor:
     "What the layers make of photos scaled to [-1, 1], (N, C, h, w) float16, computed in evaluation mode."
-    rows = []
+    place, rows = next(layers.parameters()).device, []
     with evaluation_mode(layers), torch.inference_mode():
         for start in range(0, len(photos), batch_size):
-            batch = torch.from_numpy(np.array(photos[start:start + batch_size])).float() / 127.5 - 1
-            rows.append(layers(batch.contiguous(memory_format=torch.channels_last)).half())
+            batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 127.5 - 1
+            rows.append(layers(batch.contiguous(memory_format=torch.channels_last)).half().cpu())
     return torch.cat(rows).contiguous().clone()
 
 # %% ../../nbs/pets/06_transfer.ipynb #ac1edcda
 def train_on_maps(
-    model: nn.Module,        # Takes float32 maps, returns logits
+    model: nn.Module,        # Takes float32 maps, returns logits; moved to the device
     maps: Tensor,            # (N, C, h, w) float16, of training and validation photos
     labels: np.ndarray,      # (N,) class indices
     train: Sequence[int],    # Rows to train on
@@ -232,9 +232,9 @@ def train_on_maps(
         value = F.cross_entropy(logits, truth)
         return value if penalized is None else value + elastic_penalty(penalized)
 
-    y = torch.as_tensor(labels)
+    model, y = model.to(device()), torch.as_tensor(labels)
     parts = [TensorDataset(maps[list(rows)].float(), y[list(rows)]) for rows in (train, valid)]
-    dls = DataLoaders.from_dsets(*parts, bs=32, num_workers=0, device=torch.device("cpu"))
+    dls = DataLoaders.from_dsets(*parts, bs=32, num_workers=0, device=device())
     return fit(model, dls, loss, epochs, learning_rate, "adam", [accuracy], plateau=2, factor=0.2)
 
 # %% ../../nbs/pets/06_transfer.ipynb #914611f5
