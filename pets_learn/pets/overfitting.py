@@ -147,6 +147,7 @@ CURES: dict[str, Cure] = {
     "plateau": Cure(plateau=2),
     "class_weights": Cure(class_weights=True),
     "early_stopping": Cure(early_stopping=True),
+    "augmentation_longer": Cure(augmentation=FIGURE_7, longer=4),
     "together": Cure(FIGURE_7, dropout=0.1, weight_decay=1e-4, batch_norm=True, plateau=4, class_weights=True,
                      early_stopping=True, longer=4)}
 
