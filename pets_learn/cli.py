@@ -5,8 +5,8 @@
 # %% ../nbs/workshop/13_cli.ipynb #1a8b012c
 from __future__ import annotations
 
-import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys
-from collections.abc import Callable, Iterable, Sequence
+import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys, tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +17,15 @@ from . import __version__
 from .run import BadSetting, PetsLearnError, read_record, scale, scale_name
 
 # %% auto #0
-__all__ = ['STAND_INS', 'MODELS', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report', 'evaluate',
-           'default_model', 'photo_paths', 'in_words', 'data_table', 'parser', 'main']
+__all__ = ['STAND_INS', 'RECIPE', 'MODELS', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'find_recipe',
+           'read_config', 'train', 'report', 'evaluate', 'default_model', 'photo_paths', 'in_words', 'data_table',
+           'parser', 'main']
 
 # %% ../nbs/workshop/13_cli.ipynb #3ffeace4
 if TYPE_CHECKING:
     from pets_learn.data import BadPhoto, PetsFolder
     from pets_learn.deploy import Answer
+    from pets_learn.experiments import Recipe
     from pets_learn.start.classifier import LabeledPhotos, TrainedClassifier
     from pets_learn.training import Judgment
 
@@ -59,12 +61,46 @@ def _weights_name() -> str | None:
     try: return imagenet_weights("mobilenet_v2").name
     except (MissingData, DownloadFailed): return None
 
+# %% ../nbs/workshop/13_cli.ipynb #eab857df
+RECIPE = "first_hour" # what trains where nobody chose
+
+def find_recipe(
+    name: str,
+    task: str, # "breeds", "species", or whatever a folder is called
+) -> Recipe:
+    "The recipe. Raises `BadSetting` for an unknown one, and for one that is not for this task."
+    from pets_learn.experiments import all_recipes
+    found = all_recipes()
+    if name not in found: raise BadSetting(f"there is no recipe {name!r}; choose from {', '.join(found)}")
+    kind = task if task in ("breeds", "species") else "folder"
+    if kind in found[name].tasks: return found[name]
+    others = ", ".join(other.name for other in found.values() if kind in other.tasks)
+    raise BadSetting(f"the recipe {name} trains {' and '.join(found[name].tasks)}, not {task}; for that there is {others}")
+
+def read_config(
+    file: Path, # TOML
+) -> dict[str, Any]:
+    "The settings in the file. Raises `BadSetting` for a file that is missing, no TOML, or has tables."
+    try: found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error: raise BadSetting(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error: raise BadSetting(f"{file.name} is no TOML file: {error}") from error
+    for name, value in found.items():
+        if isinstance(value, dict): raise BadSetting(f"{file.name} has a table [{name}]; write its settings without a table")
+        if name == "recipe" and not isinstance(value, str): raise BadSetting(f"recipe in {file.name} is {value!r}; give a name")
+        if name in ("seed", "epochs") and (type(value) is not int or value < 0):
+            raise BadSetting(f"{name} in {file.name} is {value!r}; give a whole number from 0")
+    return found
+
 # %% ../nbs/workshop/13_cli.ipynb #1eb5e2d0
-def _order(photos: LabeledPhotos, marks: Sequence[str], task: str, epochs: int | None, seed: int) -> dict[str, Any]:
+def _order(
+    photos: LabeledPhotos, marks: Sequence[str], task: str, recipe: str, settings: Mapping[str, Any], seed: int,
+) -> dict[str, Any]:
     "What decides the outcome of a training, JSON-compatible."
     content = json.dumps([list(marks), photos.labels.tolist(), photos.parts.tolist(), list(photos.classes)])
-    return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16], "epochs": epochs,
-            "seed": seed, "weights": _weights_name(), "scale": scale_name(), "version": __version__}
+    others = {name: value for name, value in settings.items() if name != "epochs"}
+    return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "epochs": settings.get("epochs"), "seed": seed, "weights": _weights_name(), "scale": scale_name(),
+            "version": __version__} | ({} if recipe == RECIPE else {"recipe": recipe}) | others
 
 # %% ../nbs/workshop/13_cli.ipynb #29a55eaa
 def train(
@@ -75,36 +111,46 @@ def train(
     seed: int = 0,
     refit: bool = True,        # When all is decided, train once more on training and validation photos together
     fresh: bool = False,       # Train again even if the very same model is there, and forget an interrupted training
+    recipe: str = RECIPE,      # How to train: a name of `pets_learn.experiments.all_recipes`
+    settings: Mapping[str, Any] | None = None, # Of the recipe, where they differ from its defaults
 ) -> dict[str, Any]:
-    "Train, judge and save a classifier unless the very same one is there; returns its facts for `report`."
+    """Train, judge and save a classifier unless the very same one is there; returns its facts for `report`.
+
+    Raises `BadSetting` for an unknown recipe, one that is not for this task, and a setting that it does not have.
+    """
     from pets_learn.checkpoints import only_user
     from pets_learn.deploy import model_facts
+    chosen = find_recipe(recipe, task)
+    given = ({"refit": refit} if recipe == RECIPE else {}) | dict(settings or {})
+    used = chosen.settings(given if epochs is None else given | {"epochs": epochs})
     marks = content_marks(photos.cache.paths)
-    order, facts = _order(photos, marks, task, epochs, seed) | {"refit": refit}, model_facts(target)
+    order, facts = _order(photos, marks, task, recipe, used, seed), model_facts(target)
     if not fresh and facts is not None and facts["extra"].get("order") == order: return facts
     key = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:8]  # another training gets another checkpoint
     checkpoint = target.with_name(f".{target.name}.{key}.checkpoint")
     with only_user(checkpoint/target.name, wait=0):
         if fresh: _forget(checkpoint, target.name)
-        _train(photos, task, target, epochs, seed, refit, checkpoint, order, marks)
+        _train(photos, task, target, chosen, used, seed, checkpoint, order, marks)
         shutil.rmtree(checkpoint, ignore_errors=True)
     return model_facts(target) or {}
 
 # %% ../nbs/workshop/13_cli.ipynb #51cbd3ed
 def _train(
-    photos: LabeledPhotos, task: str, target: Path, epochs: int | None, seed: int, refit: bool, checkpoint: Path,
+    photos: LabeledPhotos, task: str, target: Path, recipe: Recipe, settings: dict[str, Any], seed: int, checkpoint: Path,
     order: dict[str, Any], marks: Sequence[str],
 ) -> None:
     "The training behind `train`."
-    from pets_learn.start.classifier import save_classifier, train_classifier
+    from pets_learn.start.classifier import save_classifier
     kind = "drawn stand-ins" if photos.generated else "photos"
-    print(f"Training {task} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}", flush=True)
+    by = "" if recipe.name == RECIPE else f" by the recipe {recipe.name}"
+    words = f"Training {task}{by} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}"
+    print(words, flush=True)
     for path, reason in photos.cache.skipped: print(f"left out: {reason or path.name}", file=sys.stderr)
-    trained = train_classifier(photos, epochs, seed, checkpoint, refit)
-    if epochs is not None and trained.judged_by != "test part":
+    trained = recipe.train(photos, seed=seed, checkpoint=checkpoint, **settings)
+    if settings.get("epochs") is not None and trained.judged_by != "test part":
         print("With so few photos nothing is fine-tuned: --epochs was not used.", file=sys.stderr)
     seen = photos.rows("train", "valid") if trained.judged_by == "test part" else photos.rows("train", "valid", "test")
-    extra = {"order": order, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
+    extra = {"order": order, "recipe": recipe.name, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
              "example": _example(trained), "skipped": len(photos.cache.skipped)}
     save_classifier(trained, target, task, extra)
 
@@ -347,8 +393,9 @@ def _as_good(target: Path, photos: LabeledPhotos) -> dict[str, Any] | None:
     from pets_learn.deploy import model_facts
     facts = model_facts(target)
     order = facts["extra"].get("order", {}) if facts else {}
-    wanted = _order(photos, content_marks(photos.cache.paths), "breeds", None, 0)
-    same = all(order.get(key) == wanted[key] for key in ("task", "content", "weights", "scale", "version"))
+    wanted = _order(photos, content_marks(photos.cache.paths), "breeds", RECIPE, {}, 0)
+    keys = ("task", "content", "weights", "scale", "version", "recipe")
+    same = all(order.get(key) == wanted.get(key) for key in keys)
     return facts if same and order.get("refit") else None
 
 def _course(arguments: argparse.Namespace) -> int:
@@ -376,19 +423,41 @@ def _target(folder: Path) -> Path:
 def _do_train(arguments: argparse.Namespace) -> int:
     "breeds, species, or a folder."
     from pets_learn.start.classifier import TASKS, folder_photos, pet_photos
-    epochs = scale(epochs=(1, None, None)).epochs if arguments.epochs is None else arguments.epochs
+    config = {} if arguments.config is None else read_config(arguments.config)
+    recipe = arguments.recipe or config.pop("recipe", RECIPE)
+    seed = config.pop("seed", 0) if arguments.seed is None else arguments.seed
+    epochs = config.pop("epochs", None) if arguments.epochs is None else arguments.epochs
+    settings = {name: value for name, value in config.items() if name not in ("recipe", "seed", "epochs")}
+    if epochs is None and recipe == RECIPE: epochs = scale(epochs=(1, None, None)).epochs
     with _quiet(arguments.json):
+        _checked_settings(recipe, arguments.task if arguments.task in TASKS else "folder", settings)
         if arguments.task in TASKS:
             photos, name = pet_photos(per_breed=scale(per_breed=(4, None, None)).per_breed), arguments.task
         else:
             name = Path(arguments.task).resolve().name
             if name in TASKS and arguments.model is None:
                 raise BadSetting(f"your folder is called {name}, as a task of this course; say where its model goes with --model")
-            photos = folder_photos(arguments.task, seed=arguments.seed)
+            photos = folder_photos(arguments.task, seed=seed)
             if name in TASKS: name = f"own {name}"
         target = _target(arguments.model or MODELS/name)
-        facts = train(photos, name, target, epochs, arguments.seed, fresh=arguments.fresh)
+        facts = train(photos, name, target, epochs, seed, fresh=arguments.fresh, recipe=recipe, settings=settings)
     return _show(arguments, facts, report(facts, str(target)))
+
+def _checked_settings(recipe: str, task: str, settings: Mapping[str, Any]) -> None:
+    "Raise `BadSetting` before the photos are read, not after."
+    find_recipe(recipe, task).settings(settings)
+
+def _do_recipes(arguments: argparse.Namespace) -> int:
+    "Each recipe in a line, and its settings in another."
+    from pets_learn.experiments import all_recipes
+    with _quiet(arguments.json): found = all_recipes()
+    facts = [{"name": recipe.name, "summary": recipe.summary, "tasks": list(recipe.tasks), "defaults": recipe.defaults}
+             for recipe in found.values()]
+    lines = []
+    for recipe in found.values():
+        settings = ", ".join(f"{name} = {'as it fits' if value is None else value}" for name, value in recipe.defaults.items())
+        lines += [f"{recipe.name:<14}{recipe.summary}", f"{'':<14}for {', '.join(recipe.tasks)}; settings: {settings or 'none'}"]
+    return _show(arguments, facts, "\n".join(lines))
 
 # %% ../nbs/workshop/13_cli.ipynb #488f7fa4
 def _do_evaluate(arguments: argparse.Namespace) -> int:
@@ -473,8 +542,13 @@ def _add_training(commands: Any) -> None:
     train.add_argument("task", help="breeds, species, or a folder with one sub-folder of photos for each class")
     train.add_argument("--model", type=Path, help="where the model goes (default: models/NAME)")
     train.add_argument("--epochs", type=_count, help="of fine-tuning; 0: only a linear head (default: what suits the machine)")
-    for command in (course, train):
-        command.add_argument("--seed", type=_count, default=0, help="seed of the training (default: 0)")
+    train.add_argument("--recipe", metavar="NAME", help=f"how to train; pets-learn recipes lists them (default: {RECIPE})")
+    train.add_argument("--config", type=Path, metavar="FILE",
+                       help="TOML file with recipe, epochs, seed and the recipe's own settings")
+    _add(commands, "recipes", _do_recipes, "list the ways to train",
+         "List the recipes for pets-learn train, what each is for, and its settings.", "recipes")
+    for command, seed in ((course, 0), (train, None)):
+        command.add_argument("--seed", type=_count, default=seed, help="seed of the training (default: 0)")
         command.add_argument("--fresh", action="store_true",
                              help="train again even if the same model is there; forget an interrupted training")
 

@@ -122,6 +122,97 @@ def test_species_come_from_breeds(place, capsys):
     assert code == 0 and judged["left_out"] == 0 and len(judged["confusion"]) == 2
 
 
+def test_recipes_are_listed(place, capsys):
+    code, out, _ = run(capsys, "recipes")
+    assert code == 0 and "first_hour" in out and "binary_cnn" in out and "learning_rate = 0.001" in out
+    found = {entry["name"]: entry for entry in json.loads(run(capsys, "recipes", "--json")[1])}
+    assert found["binary_cnn"]["tasks"] == ["species"] and found["first_hour"]["defaults"] == {"epochs": None, "refit": True}
+    assert found["transfer"]["tasks"] == ["breeds", "species", "folder"]
+
+
+def test_a_recipe_with_a_network_and_photos_of_its_own(place, capsys, monkeypatch):
+    from pets_learn.start import classifier
+
+    (place / "train.toml").write_text('recipe = "binary_cnn"\nepochs = 1\nseed = 3\nbatch_size = 16\n')
+    words = ("train", "species", "--config", "train.toml", "--json")
+
+    def full(*_, **__):
+        raise cli.PetsLearnError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "save_classifier", full)
+        assert run(capsys, *words)[0] == 2
+    code, out, err = run(capsys, *words)
+    facts = json.loads(out)
+    assert code == 0 and "checkpoint" in err, "what was trained before the failure is not trained again"
+    assert (facts["builder"], facts["arguments"]) == ("pets_learn.pets.cnn:binary_cnn", {"side": 150})
+    assert (facts["preprocessing"]["size"], facts["preprocessing"]["method"]) == (150, "squash")
+    assert facts["classes"] == ["cat", "dog"] and facts["provenance"]["choices"]["batch_size"] == 16
+    assert facts["extra"]["recipe"] == facts["extra"]["order"]["recipe"] == "binary_cnn" and facts["provenance"]["seed"] == 3
+    assert facts["figures"]["accuracy"]["count"] == len(pet_photos(per_breed=4).rows("test")), "the published test photos"
+    stamp = (place / "models" / "species" / "model.json").stat().st_mtime_ns
+    code, out, err = run(capsys, *words)
+    assert code == 0 and "Training" not in err and (place / "models" / "species" / "model.json").stat().st_mtime_ns == stamp
+    Image.new("RGB", (50, 40), "orange").save(place / "cat.png")
+    code, out, _ = run(capsys, "predict", "cat.png", "--json")
+    (entry,) = json.loads(out)
+    assert code == 0 and entry["answers"][0]["class"] in ("cat", "dog") and len(entry["answers"]) == 2
+    code, out, _ = run(capsys, "evaluate", "models/species", "--json")
+    judged = json.loads(out)
+    assert code == 0 and judged["left_out"] == 0 and len(judged["confusion"]) == 2
+    (place / "train.toml").write_text('recipe = "binary_cnn"\nepochs = 1\nseed = 3\nbatch_size = 8\n')
+    assert "Training species by the recipe binary_cnn" in run(capsys, *words)[2], "another setting is another training"
+    assert not list((place / "models").glob(".*")), "no checkpoint is left"
+
+
+def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):
+    (place / "train.toml").write_text('recipe = "transfer"\ndecide = false\nepochs = 1\n')
+    code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["classes"] == ["blue", "red"] and facts["extra"]["recipe"] == "transfer"
+    choices = facts["provenance"]["choices"]
+    assert (choices["share"], choices["temperature"], choices["epochs"]) == (0.5, 0.62, 1), "those of the chapter"
+    assert run(capsys, "predict", colors / "red", "--model", "models/colors")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("", "--recipe nothing", "no recipe 'nothing'; choose from"),
+        ("", "--recipe binary_cnn", "trains species, not breeds"),
+        ("recipe = 'nothing'", "", "choose from"),
+        ("epoch = 3", "", "no setting 'epoch'; it has epochs, refit"),
+        ("refit = 'yes'", "", "type bool"),
+        ("seed = 1.5", "", "whole number"),
+        ("epochs = -1", "", "whole number"),
+        ("recipe = 3", "", "give a name"),
+        ("[first_hour]", "", "without a table"),
+        ("epochs =", "", "is no TOML file"),
+    ],
+)
+def test_settings_that_no_recipe_has(place, capsys, text, words, message):
+    (place / "train.toml").write_text(text)
+    code, out, err = run(capsys, "train", "breeds", "--config", "train.toml", *words.split())
+    assert code == 2 and message in err and not out and not (place / "models").exists()
+
+
+def test_the_command_line_counts_more_than_the_file(place, colors, capsys):
+    (place / "train.toml").write_text("epochs = 3\nseed = 5\nrefit = false\n")
+    code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--epochs", 1, "--json")
+    order = json.loads(out)["extra"]["order"]
+    assert code == 0 and (order["epochs"], order["seed"], order["refit"]) == (1, 5, False) and "recipe" not in order
+
+
+def test_help_of_train_loads_no_recipe():
+    code = (
+        "import sys; from pets_learn.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'fastai', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--recipe" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -493,7 +584,7 @@ def test_data_says_what_is_missing(place, capsys, monkeypatch):
 
 
 def test_help_of_every_command_has_an_example(capsys):
-    for command in ("course", "train", "evaluate", "predict", "export", "reproduce", "data"):
+    for command in ("course", "train", "recipes", "evaluate", "predict", "export", "reproduce", "data"):
         code, out, _ = run(capsys, command, "--help")
         assert code == 0 and f"example: pets-learn {command}" in out and "--json" in out
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Augmentation, affine_matrices, dataloaders, warp
-from ..experiments import Experiment, Run, grid
+from ..experiments import Experiment, Recipe, Run, grid
 from ..run import BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, scale, seed_everything
 from ..start.classifier import (
     IMAGENET_BREEDS, LabeledPhotos, PhotoNetwork, TrainedClassifier, best_temperature, blend, choose_share, choose_strength,
@@ -27,7 +27,8 @@ from ..start.classifier import (
 
 # %% auto #0
 __all__ = ['EPOCHS', 'RATES', 'AUGMENTATION', 'VIEWS', 'SHARE', 'TEMPERATURE', 'SHIFTS', 'sizes', 'fine_tune_layers',
-           'predict_views', 'train_transfer', 'headline', 'run_transfer', 'summarize', 'experiments', 'shifted']
+           'predict_views', 'train_transfer', 'recipes', 'headline', 'run_transfer', 'summarize', 'experiments',
+           'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -162,6 +163,13 @@ def _decide(
     share, table = choose_share(model, before, _state(model), photos)
     said = predict_views(model, photos.cache.photos[valid], ((photos.cache.size, False),))
     return {"share": share, "temperature": best_temperature(said, photos.labels[valid])}, table
+
+# %% ../../nbs/pets/06_transfer.ipynb #5d0a71c3
+def recipes() -> list[Recipe]:
+    "This chapter's way to train, for `pets-learn train`."
+    summary = "a linear head on pretrained features, all layers fine-tuned from there, and halfway back"
+    tasks = ("breeds", "species", "folder")
+    return [Recipe("transfer", summary, tasks, train_transfer, {"epochs": None, "decide": True})]
 
 # %% ../../nbs/pets/06_transfer.ipynb #68d82466
 def headline(
