@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys, tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -268,22 +269,28 @@ def default_model() -> Path:
                      "or name one with --model")
 
 # %% ../nbs/workshop/13_cli.ipynb #e23a267e
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-_BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF") # of these kinds of files
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 _STDIN = "standard input"
 
 def photo_paths(
     names: Iterable[str], # Files, folders, patterns, or - for standard input
     place: Path,          # A folder for the bytes of a photo that comes through standard input
 ) -> list[Path | BadPhoto]:
-    "The photos that are meant, in order; a `BadPhoto` for a folder without photos and for a pattern that fits nothing."
+    """The photos that are meant, in order; a `BadPhoto` for a folder without photos and for a pattern that fits nothing.
+
+    Links to folders are not followed inside a folder or by `**`, so that none leads in circles.
+    """
     found: list[Path | BadPhoto] = []
     for name in names:
         if name == "-": found += _from_standard_input(place)
-        elif Path(name).is_dir(): found += _in_folder(Path(name))
-        elif glob.has_magic(name) and not Path(name).exists(): found += _that_fit(name)
+        elif _is_there(name, Path.is_dir): found += _in_folder(Path(name))
+        elif glob.has_magic(name) and not _is_there(name): found += _that_fit(name)
         else: found.append(Path(name))
     return found
+
+def _is_there(name: str, test: Callable[[Path], bool] = Path.exists) -> bool:
+    with suppress(OSError, ValueError): return test(Path(name))  # such as a name too long for any file
+    return False
 
 def _in_folder(folder: Path) -> list[Path | BadPhoto]:
     from pets_learn.data import BadPhoto
@@ -292,21 +299,36 @@ def _in_folder(folder: Path) -> list[Path | BadPhoto]:
     return list(inside) or [BadPhoto(f"{folder} holds no photos; they end in {', '.join(PHOTO_ENDINGS)}")]
 
 def _that_fit(pattern: str) -> list[Path | BadPhoto]:
+    "Hidden files and folders only where the pattern names them."
     from pets_learn.data import BadPhoto
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path has no patterns with a root
-    fit = sorted(path for path in map(Path, names) if path.is_file())
-    return list(fit) or [BadPhoto(f"no file fits the pattern {pattern}")]
+    anchor = Path(pattern).anchor
+    named = {part for part in Path(pattern).parts if part.startswith(".")}
+    try: fit = sorted(path for path in Path(anchor).glob(pattern[len(anchor):]) if path.is_file())
+    except (OSError, ValueError): fit = []  # no pattern, such as a**b
+    hidden = [any(part.startswith(".") and not any(fnmatch(part, name) for name in named) for part in path.parts) for path in fit]
+    return [path for path, no in zip(fit, hidden, strict=True) if not no] or [BadPhoto(f"no file fits the pattern {pattern}")]
 
+# %% ../nbs/workshop/13_cli.ipynb #b7d1c0e5
 def _from_standard_input(place: Path) -> list[Path | BadPhoto]:
-    "One path on each line, or the bytes of a photo, told apart by how they begin."
+    "Paths, one on each line or with a zero byte behind each, or the bytes of a photo, told apart by how they begin."
     from pets_learn.data import BadPhoto
     content = sys.stdin.buffer.read()
-    if content.startswith(_BEGINNINGS):
+    if _begins_a_photo(content[:14]):
         (place/"photo").write_bytes(content)
         return [place/"photo"]
-    try: lines = [line for line in content.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError: lines = []
-    return [Path(line) for line in lines] or [BadPhoto("standard input holds neither paths, one on each line, nor a photo")]
+    end = b"\0" if b"\0" in content else b"\n"
+    entries = [entry if end == b"\0" else entry.rstrip(b"\r") for entry in content.split(end)]
+    if not _may_be_paths(content[:65_536]) or not any(entry.strip() for entry in entries):
+        return [BadPhoto("standard input holds neither paths, one on each line, nor a photo")]
+    return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
+
+def _begins_a_photo(start: bytes) -> bool:
+    "Also a path may begin with BM or RIFF; a photo has certain bytes behind them."
+    return (start.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+            or (start[:2] == b"BM" and start[6:10] == bytes(4)))
+
+def _may_be_paths(start: bytes) -> bool:
+    return b"\0\0" not in b"\0" + start and not any(byte < 32 and byte not in b"\0\t\n\r" for byte in start)
 
 # %% ../nbs/workshop/13_cli.ipynb #e3f14d7d
 def in_words(
@@ -321,7 +343,9 @@ def in_words(
     if answer.group is None or answer.group_probability is None: return unsure + breeds
     return f"{answer.group} {answer.group_probability:.1%}, {unsure}{breeds}"
 
-def _one_line(text: str) -> str: return text.replace("\n", "\\n").replace("\r", "\\r")
+def _one_line(text: str) -> str:
+    "Line breaks, and whatever else would move a terminal's cursor, become escapes."
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
     "What is said of a photo, for JSON."
@@ -335,19 +359,18 @@ def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
 def _predict(arguments: argparse.Namespace) -> int:
     "Answers on standard output as they come, unreadable photos on standard error; 1 if there was one."
     from pets_learn.deploy import load_classifier
-    from tqdm import tqdm
+    if arguments.json and arguments.jsonl: raise BadSetting("give either --json or --jsonl")
     classifier = load_classifier(arguments.model or default_model())
     groups, wrong, said = list(classifier.facts.get("groups", {})), 0, []
     with TemporaryDirectory() as place:  # for a photo that comes through standard input
         found = photo_paths(arguments.photos, Path(place))
         files = [item for item in found if isinstance(item, Path)]
         answers = classifier.answer(iter(files), arguments.top)
-        hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # answers on a terminal are progress enough
-        with tqdm(total=len(files), desc="photos", disable=hidden or len(files) < 2) as bar:
+        with _progress(len(files)) as bar:
             for item in found:
                 answer = next(answers) if isinstance(item, Path) else item
                 name = _STDIN if isinstance(item, Path) and item.parent == Path(place) else str(item)
-                if isinstance(item, Path): bar.update()
+                if bar is not None and isinstance(item, Path): bar.update()
                 if isinstance(answer, Exception): wrong += 1
                 if arguments.json: said.append(_entry(name, answer))
                 elif arguments.jsonl: print(json.dumps(_entry(name, answer)), flush=True)
@@ -355,6 +378,12 @@ def _predict(arguments: argparse.Namespace) -> int:
                 else: print(f"{_one_line(name)}: {in_words(answer, groups)}")
     if arguments.json: print(json.dumps(said))
     return 1 if wrong else 0
+
+def _progress(count: int) -> AbstractContextManager[Any]:
+    "A bar on standard error while the answers go to a file; answers on a terminal are progress enough."
+    if count < 2 or sys.stdout.isatty() or not sys.stderr.isatty(): return nullcontext()
+    from tqdm import tqdm
+    return tqdm(total=count, desc="photos")
 
 # %% ../nbs/workshop/13_cli.ipynb #6e03d1ee
 DATA = ("pets", "mnist", "lfw", "weights")
@@ -480,7 +509,8 @@ def _do_export(arguments: argparse.Namespace) -> int:
     else:
         facts = check_model(arguments.model)
         path, wanted = arguments.file, Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"])
-        keep = {name: facts[name] for name in ("task", "figures", "provenance", "license")}
+        wished = ("task", "figures", "provenance", "license", "thresholds", "groups")
+        keep = {name: facts[name] for name in wished if name in facts}
         difference = export_onnx(load_model(arguments.model).model, path, wanted, facts["classes"], **keep)
     entry = {"file": str(path), "bytes": path.stat().st_size, "largest_difference": difference}
     return _show(arguments, entry, f"{path}: {path.stat().st_size / 1e6:.1f} MB; its probabilities differ from PyTorch's "
@@ -565,7 +595,8 @@ def _add_using(commands: Any) -> None:
                "Say what is on photos, without any network. Exit code 1 if one of them could not be read.",
                "predict cat.jpg holidays/ --top 2")
     ask.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo, a folder, a pattern such as '*.jpg', or - for standard "
-                     "input: paths, one on each line, or the bytes of one photo")
+                     "input: paths, one on each line (or as find -print0 writes them), or "
+                     "the bytes of one photo")
     ask.add_argument("--jsonl", action="store_true", help="print one line of JSON for each photo, as soon as it is there")
     ask.add_argument("--model", type=Path, help="folder of a saved classifier, or an ONNX file (default: models/breeds, else "
                      "models/species, else the one that comes with the package)")
