@@ -360,7 +360,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     "Answers on standard output as they come, unreadable photos on standard error; 1 if there was one."
     from pets_learn.deploy import load_classifier
     if arguments.json and arguments.jsonl: raise BadSetting("give either --json or --jsonl")
-    classifier = load_classifier(arguments.model or default_model())
+    classifier = load_classifier(arguments.model or default_model(), threads=1)
     groups, wrong, said = list(classifier.facts.get("groups", {})), 0, []
     with TemporaryDirectory() as place:  # for a photo that comes through standard input
         found = photo_paths(arguments.photos, Path(place))

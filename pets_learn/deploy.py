@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ from .data import METHODS, BadPhoto, decode_photo, only_one, shown
 from .run import BadSetting, PetsLearnError, evaluation_mode, versions, write_atomically
 
 # %% auto #0
-__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'LIMITS', 'PETS_LICENSE', 'BATCH',
+__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'LIMITS', 'PETS_LICENSE', 'BATCH', 'PART',
            'SMALLEST', 'Preprocessing', 'BadModel', 'architecture', 'tiny_cnn', 'build', 'other_outputs', 'export_onnx',
            'model_card', 'save_model', 'check_model', 'model_facts', 'Answer', 'Classifier', 'Model', 'load_model',
            'load_classifier', 'add_onnx', 'halve_onnx', 'save_compact']
@@ -735,6 +735,7 @@ def model_facts(
 
 # %% ../nbs/workshop/12_deploy.ipynb #f33aaf94
 BATCH = 32  # photos in memory at a time, however many are asked for
+PART = 4    # photos that a thread of `Classifier.answer` decodes and asks about at once
 
 # %% ../nbs/workshop/12_deploy.ipynb #ed0871a4
 @dataclass(frozen=True)
@@ -768,13 +769,13 @@ class Classifier:
         paths: Sequence[str | os.PathLike[str]], # Photo files
     ) -> list[np.ndarray | BadPhoto]:
         "Each photo as (3, size, size) uint8, or why it cannot be read, in order."
-        def attempt(path: str | os.PathLike[str]) -> np.ndarray | BadPhoto:
-            try: return self.preprocessing(path)
-            except BadPhoto as error: return error
-            except MemoryError: return BadPhoto(f"{Path(path).name} cannot be used as a photo: there is not enough memory for it")
+        if len(paths) == 1: return [self._decoded(paths[0])]
+        with ThreadPoolExecutor(_cores()) as pool: return list(pool.map(self._decoded, paths))
 
-        if len(paths) == 1: return [attempt(paths[0])]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return list(pool.map(attempt, paths))
+    def _decoded(self, path: str | os.PathLike[str]) -> np.ndarray | BadPhoto:
+        try: return self.preprocessing(path)
+        except BadPhoto as error: return error
+        except MemoryError: return BadPhoto(f"{Path(path).name} cannot be used as a photo: there is not enough memory for it")
 
     def probabilities(
         self,
@@ -818,19 +819,26 @@ class Classifier:
     ) -> Iterator[Answer | BadPhoto]:
         """For each photo, in order, an `Answer`; or a `BadPhoto` that says why there is none.
 
-        Photos are decoded while others are being classified, never more than a few batches ahead. Raises `BadSetting` for `top`
-        below 1.
+        With ONNX Runtime each of several threads decodes a few photos and asks the network about them, never many photos ahead.
+        That is quickest where the network itself takes one thread: `load_classifier(folder, threads=1)`. Raises `BadSetting` for
+        `top` below 1.
         """
         if top < 1: raise BadSetting(f"top is {top}; ask for at least 1 class")
         files = iter(_as_list(paths) if not isinstance(paths, Iterator) else paths)
-        batches = iter(lambda: list(islice(files, BATCH)), [])
-        with ThreadPoolExecutor(1) as ahead:
-            coming: deque[Any] = deque()
-            for batch in chain(batches, (None, None)):
-                coming.append(None if batch is None else ahead.submit(self.decode, batch))
-                if len(coming) > 2 and (ready := coming.popleft()) is not None: yield from self._answers(ready.result(), top)
-            for ready in coming:
-                if ready is not None: yield from self._answers(ready.result(), top)
+        parts = iter(lambda: list(islice(files, PART)), [])
+        threads = _cores() if isinstance(self.run, _Session) else 1  # PyTorch's networks have a mode, which threads would share
+        with ThreadPoolExecutor(threads) as pool:
+            coming = deque(pool.submit(self._part, part, top) for part in islice(parts, 4 * threads))
+            try:
+                while coming:
+                    done = coming.popleft().result()
+                    if part := next(parts, None): coming.append(pool.submit(self._part, part, top))
+                    yield from done
+            finally:
+                for future in coming: future.cancel()  # whoever asked has gone
+
+    def _part(self, paths: Sequence[str | os.PathLike[str]], top: int) -> list[Answer | BadPhoto]:
+        return list(self._answers([self._decoded(path) for path in paths], top))
 
     def _answers(self, photos: list[np.ndarray | BadPhoto], top: int) -> Iterator[Answer | BadPhoto]:
         good = [photo for photo in photos if not isinstance(photo, BadPhoto)]
@@ -863,6 +871,8 @@ class Classifier:
 
 # %% ../nbs/workshop/12_deploy.ipynb #960095c5
 def _as_list(paths: Any) -> list[Any]: return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+
+def _cores() -> int: return min(8, os.cpu_count() or 1)
 
 # %% ../nbs/workshop/12_deploy.ipynb #022a95b0
 @dataclass
