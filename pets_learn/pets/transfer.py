@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Augmentation, affine_matrices, dataloaders, warp
-from ..experiments import Experiment, Run, grid
+from ..experiments import Experiment, Recipe, Run, grid
 from .architectures import copy_weights, enliven, inception_v3
 from ..run import BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, scale, seed_everything
 from ..start.classifier import (
@@ -31,7 +31,7 @@ __all__ = ['EPOCHS', 'COUNTS', 'DOCUMENT', 'RATES', 'AUGMENTATION', 'VIEWS', 'WA
            'strongest_maps', 'layer_features', 'compare_classifiers', 'few_photos', 'mixed7_layers', 'seed_head',
            'elastic_penalty', 'pretrained_mixed7', 'feature_maps', 'train_on_maps', 'run_document',
            'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'predict_views', 'run_way', 'train_transfer',
-           'headline', 'run_transfer', 'summarize', 'summarize_ways', 'experiments', 'shifted']
+           'recipes', 'headline', 'run_transfer', 'summarize', 'summarize_ways', 'experiments', 'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -466,6 +466,13 @@ def _decide(
     share, table = choose_share(model, before, _state(model), photos)
     said = predict_views(model, photos.cache.photos[valid], ((photos.cache.size, False),))
     return {"share": share, "temperature": best_temperature(said, photos.labels[valid])}, table
+
+# %% ../../nbs/pets/06_transfer.ipynb #5d0a71c3
+def recipes() -> list[Recipe]:
+    "This chapter's way to train, for `pets-learn train`."
+    summary = "a linear head on pretrained features, all layers fine-tuned from there, and halfway back"
+    tasks = ("breeds", "species", "folder")
+    return [Recipe("transfer", summary, tasks, train_transfer, {"epochs": None, "decide": True})]
 
 # %% ../../nbs/pets/06_transfer.ipynb #68d82466
 def headline(
