@@ -165,6 +165,20 @@ def test_a_recipe_with_a_network_and_photos_of_its_own(place, capsys, monkeypatc
     assert not list((place / "models").glob(".*")), "no checkpoint is left"
 
 
+def test_the_recipe_of_cures_against_overfitting(place, capsys):
+    (place / "train.toml").write_text('recipe = "cures"\nepochs = 1\ncure = "dropout"\nside = 48\n')
+    code, out, _ = run(capsys, "train", "species", "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["builder"] == "pets_learn.pets.overfitting:regularized_cnn"
+    assert facts["arguments"] == {"side": 48, "dropout": 0.5, "batch_norm": False}
+    Image.new("RGB", (50, 40), "orange").save(place / "cat.png")
+    code, out, _ = run(capsys, "predict", "cat.png", "--json")
+    assert code == 0 and {answer["class"] for answer in json.loads(out)[0]["answers"]} == {"cat", "dog"}
+    (place / "train.toml").write_text('recipe = "cures"\nepochs = 1\ncure = "prayer"\nside = 48\n')
+    code, _, err = run(capsys, "train", "species", "--config", "train.toml")
+    assert code == 2 and "no cure 'prayer'" in err and "Traceback" not in err
+
+
 def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):
     (place / "train.toml").write_text('recipe = "transfer"\ndecide = false\nepochs = 1\n')
     code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--json")

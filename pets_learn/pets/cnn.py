@@ -27,7 +27,7 @@ from fastai.losses import BCEWithLogitsLossFlat  # after pets_learn.training, wh
 
 # %% auto #0
 __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'SpeciesRun', 'train_species', 'summarize',
-           'run_species', 'experiments', 'recipes']
+           'run_species', 'experiments', 'recipes', 'species_photos']
 
 # %% ../../nbs/pets/02_cnn.ipynb #509b5c23
 if TYPE_CHECKING:
@@ -167,19 +167,26 @@ def recipes() -> list[Recipe]:
     defaults = {"epochs": None, "batch_size": 20, "learning_rate": 1e-3}
     return [Recipe("binary_cnn", "three convolutions from scratch at 150 px: cat or dog", ("species",), _train_recipe, defaults)]
 
-def _train_recipe(
-    photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None, batch_size: int, learning_rate: float,
-) -> TrainedClassifier:
-    "Train on the parts that the photos come with; whatever their size, they are decoded anew."
-    from pets_learn.start.classifier import TrainedClassifier, species_outputs
-    started = time.perf_counter()
-    cache = photo_cache(photos.cache.paths, 150)
+def species_photos(
+    photos: LabeledPhotos, # Of breeds
+    side: int = 150,       # Pixels that each photo is squeezed to
+) -> tuple[LabeledPhotos, pd.DataFrame]:
+    "The same photos as cats and dogs, in the same parts, decoded anew; and their table with species and part."
+    from pets_learn.start.classifier import species_outputs
+    cache = photo_cache(photos.cache.paths, side)
     dogs = np.isin(photos.labels, species_outputs(photos.classes)[1])[cache.kept]
     mine = replace(photos, cache=cache, labels=dogs.astype(int), classes=SPECIES, parts=photos.parts[cache.kept],
                    groups=photos.groups[cache.kept])
-    table = pd.DataFrame({"species": np.array(SPECIES)[mine.labels], "part": mine.parts})
+    return mine, pd.DataFrame({"species": np.array(SPECIES)[mine.labels], "part": mine.parts})
+
+def _train_recipe(
+    photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None, batch_size: int, learning_rate: float,
+) -> TrainedClassifier:
+    from pets_learn.start.classifier import TrainedClassifier
+    started = time.perf_counter()
+    mine, table = species_photos(photos)
     epochs = sizes().epochs if epochs is None else epochs
-    done = train_species(table, cache, epochs, seed, batch_size, learning_rate, False, checkpoint)
+    done = train_species(table, mine.cache, epochs, seed, batch_size, learning_rate, False, checkpoint)
     dog, choices = done.table.dog.to_numpy(), {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     return TrainedClassifier(done.training.model.eval(), mine, None, seed, mine.rows("test"), np.stack([1 - dog, dog], axis=1),
                              choices, history=done.training.history, seconds=time.perf_counter() - started,

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 
 from ..batches import Augmentation, PhotoCache, class_weights, dataloaders
 from ..data import pets
-from ..deploy import architecture
-from ..experiments import Experiment, Run, grid, grid_figures
-from .cnn import binary_cnn, species_parts
+from ..deploy import Preprocessing, architecture
+from ..experiments import Experiment, Recipe, Run, grid, grid_figures
+from .cnn import binary_cnn, species_parts, species_photos
 from .dataset import SPECIES, THREE_PARTS
 from ..run import BadSetting, Scale, device, figure, scale, seed_everything
 from ..show import COLORS, display_figure, new_figure
@@ -31,7 +32,11 @@ from fastai.losses import BCEWithLogitsLossFlat
 
 # %% auto #0
 __all__ = ['FIGURE_7', 'CURES', 'sizes', 'fewer_photos', 'expected_calibration_error', 'ClassWeights', 'regularized_cnn', 'Cure',
-           'CureRun', 'train_cure', 'summarize', 'run_cure', 'experiments', 'plot_gaps', 'ablation_table']
+           'CureRun', 'train_cure', 'summarize', 'run_cure', 'experiments', 'plot_gaps', 'ablation_table', 'recipes']
+
+# %% ../../nbs/pets/03_overfitting.ipynb #3127ae72
+if TYPE_CHECKING:
+    from pets_learn.start.classifier import LabeledPhotos, TrainedClassifier
 
 # %% ../../nbs/pets/03_overfitting.ipynb #13f224f4
 def sizes() -> Scale:
@@ -197,6 +202,7 @@ def train_cure(
     watched: int = 200,    # Training photos that are judged after each epoch
     batch_size: int = 20,  # As the seed document
     learning_rate: float = 1e-3, # At the beginning
+    checkpoint: Path | None = None, # Folder for an interrupted training to go on from
 ) -> CureRun:
     "Train the cat-or-dog network under a cure and judge it. Raises `BadSetting` for an unknown name."
     if isinstance(cure, str):
@@ -212,7 +218,7 @@ def train_cure(
     started = time.process_time()
     training = fit(model, dls, BCEWithLogitsLossFlat(), epochs * cure.longer, learning_rate, "rmsprop", [binary_accuracy],
                    weight_decay=cure.weight_decay, plateau=cure.plateau, factor=0.3, keep_best=cure.early_stopping,
-                   mixed_precision=True, callbacks=[watch, *weighted])
+                   mixed_precision=True, callbacks=[watch, *weighted], checkpoint=checkpoint)
     spent = time.process_time() - started
     best_epoch = int(training.history.valid_loss.argmin()) + 1
     return _judged(training, as_they_are, _with_watched(training, watch), best_epoch, spent)
@@ -321,6 +327,27 @@ def ablation_table(
     rows = {cure: [told(name, cure) for name in _COLUMNS] for cure in CURES if f"gap_{cure}" in figures}
     if not rows: raise BadSetting("the figures have no cure of this chapter; give those of its record, or of `summarize`")
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS.values()))
+
+# %% ../../nbs/pets/03_overfitting.ipynb #d16a0ec2
+def recipes() -> list[Recipe]:
+    "This chapter's network for the command line."
+    summary = "three convolutions from scratch with all cures against overfitting: cat or dog"
+    return [Recipe("cures", summary, ("species",), _train_recipe, {"epochs": None, "cure": "together", "side": 150})]
+
+def _train_recipe(
+    photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None, cure: str, side: int,
+) -> TrainedClassifier:
+    from pets_learn.start.classifier import TrainedClassifier
+    started = time.perf_counter()
+    mine, table = species_photos(photos, side)
+    epochs = sizes().epochs if epochs is None else epochs
+    done = train_cure(table, mine.cache, cure, epochs, seed, checkpoint=checkpoint)
+    said, _ = predict(done.training.model, done.training.learner.dls[2])
+    arguments = {"side": side, "dropout": CURES[cure].dropout, "batch_norm": CURES[cure].batch_norm}
+    choices = {"epochs": epochs, "cure": cure}
+    return TrainedClassifier(done.training.model.eval(), mine, None, seed, mine.rows("test"), said, choices,
+                             history=done.history, seconds=time.perf_counter() - started, arguments=arguments,
+                             builder="pets_learn.pets.overfitting:regularized_cnn", preprocessing=Preprocessing(side))
 
 # %% ../../nbs/pets/03_overfitting.ipynb #c12020cf
 # The exercises above are declared in the cells from here on, their solutions included.
