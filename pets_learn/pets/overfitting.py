@@ -152,7 +152,7 @@ CURES: dict[str, Cure] = {
     "plateau": Cure(plateau=2),
     "class_weights": Cure(class_weights=True),
     "early_stopping": Cure(early_stopping=True),
-    "augmentation_longer": Cure(augmentation=FIGURE_7, longer=4),
+    "augmentation_longer": Cure(augmentation=FIGURE_7, early_stopping=True, longer=4),
     "together": Cure(FIGURE_7, dropout=0.1, weight_decay=1e-4, batch_norm=True, plateau=4, class_weights=True,
                      early_stopping=True, longer=4)}
 
@@ -308,7 +308,7 @@ def plot_gaps(
     display_figure(drawing, alt)
 
 # %% ../../nbs/pets/03_overfitting.ipynb #c6b8b4b5
-_COLUMNS = {"gap": "gap, %", "accuracy": "accuracy, %", "balanced_accuracy": "balanced, %",
+_COLUMNS = {"gap": "gap, points", "accuracy": "accuracy, %", "balanced_accuracy": "balanced, %",
             "calibration_error": "calibration error, %", "loss": "loss", "time": "time of an epoch"}
 
 def ablation_table(
