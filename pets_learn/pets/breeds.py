@@ -46,7 +46,7 @@ def sizes() -> Scale:
 @cache
 def _photos(split: str, per_breed: int | None, side: int) -> LabeledPhotos: return pet_photos(split, None, per_breed, side)
 
-# %% ../../nbs/pets/04_breeds.ipynb #25e188ce
+# %% ../../nbs/pets/04_breeds.ipynb #24e834e7
 def _block(channels: int, filters: int, dropout: float) -> list[nn.Module]:
     "Convolution, ReLU, max-pooling, and dropout where there is one."
     layers: list[nn.Module] = [nn.Conv2d(channels, filters, 3), nn.ReLU(), nn.MaxPool2d(2)]
@@ -69,7 +69,7 @@ def breed_cnn(
     if final < 1: raise BadSetting(f"side is {side}; three blocks need photos of at least 22 pixels")
     if classes < 2: raise BadSetting(f"classes is {classes}; a classifier needs at least two")
     blocks = [*_block(3, 32, 0), *_block(32, 64, 0.3 * dropout), *_block(64, 128, 0.3 * dropout)]
-    head = [nn.Flatten(), nn.Linear(final * final * 128, 512), nn.ReLU(), nn.Dropout(0.4 * dropout), nn.Linear(512, classes)]
+    head = [nn.Flatten(), nn.Linear(final * final * 128, 512), nn.ReLU(), *[nn.Dropout(0.4)] * dropout, nn.Linear(512, classes)]
     model = nn.Sequential(*blocks, *head)
     initialize_as_keras(model)
     return model
