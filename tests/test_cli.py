@@ -179,6 +179,14 @@ def test_the_recipe_of_cures_against_overfitting(place, capsys):
     assert code == 2 and "no cure 'prayer'" in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize(("recipe", "builder"), [("breeds_today", "breed_resnet"), ("breeds_document", "breed_cnn")])
+def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, recipe, builder):
+    (place / "train.toml").write_text(f'recipe = "{recipe}"\nseen = 16\n')
+    code, out, _ = run(capsys, "train", str(colors), "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["builder"] == f"pets_learn.pets.breeds:{builder}" and facts["classes"] == ["blue", "red"]
+
+
 def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):
     (place / "train.toml").write_text('recipe = "transfer"\ndecide = false\nepochs = 1\n')
     code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--json")

@@ -30,8 +30,9 @@ from ..start.classifier import (
 __all__ = ['EPOCHS', 'COUNTS', 'DOCUMENT', 'RATES', 'AUGMENTATION', 'VIEWS', 'WAYS', 'SHARE', 'TEMPERATURE', 'SHIFTS', 'sizes',
            'strongest_maps', 'layer_features', 'compare_classifiers', 'few_photos', 'mixed7_layers', 'seed_head',
            'elastic_penalty', 'pretrained_mixed7', 'feature_maps', 'train_on_maps', 'run_document',
-           'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'predict_views', 'run_way', 'train_transfer',
-           'recipes', 'headline', 'run_transfer', 'summarize', 'summarize_ways', 'experiments', 'shifted']
+           'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'fast_16_bits', 'predict_views', 'run_way',
+           'train_transfer', 'recipes', 'headline', 'run_transfer', 'summarize', 'summarize_ways', 'experiments',
+           'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -353,9 +354,9 @@ def fine_tune_layers(
     return fit(model, _loaders(photos, seed), nn.CrossEntropyLoss(label_smoothing=0.1), epochs, rates, "adamw", [accuracy],
                weight_decay=0.05, one_cycle=True, groups=layer_groups, freeze_to=freeze_to, callbacks=[KeepBatchStatistics()],
                train_batch_norm=False,
-               mixed_precision=_fast_16_bits(), checkpoint=checkpoint)
+               mixed_precision=fast_16_bits(), checkpoint=checkpoint)
 
-def _fast_16_bits() -> bool | None:
+def fast_16_bits() -> bool | None:
     "True on processors that multiply bfloat16 in hardware; None leaves the choice to `fit`, which takes them on CUDA."
     return True if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else None
 
