@@ -167,14 +167,24 @@ def test_boxes_go_through_the_same_crop_as_photos(size):
         assert_allclose([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], expected, atol=1.01)
 
 
-def test_hiding_a_share_hides_the_highest_cells():
+def test_hiding_a_share_hides_where_the_map_is_highest():
     rng = np.random.default_rng(0)
-    photo, heat = rng.integers(200, 256, (3, 12, 12)).astype(np.uint8), rng.normal(size=(3, 3))
-    for cells in range(10):
-        hidden = explain.hide(photo, heat, cells / 9)
-        covered = (hidden[0] == 124).reshape(3, 4, 3, 4).all(axis=(1, 3))
-        assert covered.sum() == cells and (not cells or heat[covered].min() >= heat[~covered].max(initial=-np.inf))
+    photo, heat = rng.integers(200, 256, (3, 12, 12)).astype(np.uint8), rng.normal(size=(12, 12))
+    for pixels in range(0, 145, 16):
+        covered = explain.hide(photo, heat, pixels / 144)[0] == 124
+        assert covered.sum() == pixels
+        assert not pixels or heat[covered].min() >= heat[~covered].max(initial=-np.inf)
     assert (explain.hide(photo, heat, 0) == photo).all()
+    small = rng.normal(size=(3, 3))
+    assert (explain.hide(photo, small) == explain.hide(photo, explain.stretched(small, (12, 12)))).all()
+
+
+@pytest.mark.parametrize(("cells", "size"), [(6, 192), (7, 224), (7, 193), (3, 12)])
+def test_a_map_is_stretched_around_the_centers_of_its_cells(cells, size):
+    heat = np.random.default_rng(0).normal(size=(cells, cells)).astype(np.float32)
+    large, centers = explain.stretched(heat, (size, size)), explain.cell_centers(cells, size)
+    assert_allclose(large[np.ix_(centers, centers)], heat, atol=1e-5)
+    assert (large[centers[-1]:, -1] == large[-1, -1]).all(), "constant beyond the last cell"
 
 
 def test_calibration_error_of_known_gaps():

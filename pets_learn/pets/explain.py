@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter, laplace
+from scipy.ndimage import gaussian_filter, laplace, map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
@@ -29,7 +29,7 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 from .. import toys
 from ..data import MissingData, PetsFolder, decode_photo, fit_photo, lfw, mnist, pets, read_photo
 from ..deploy import FACTS, architecture, load_model, model_facts
-from ..experiments import Experiment, Run, grid
+from ..experiments import Experiment, Run
 from .dataset import split_photos
 from ..run import (
     BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, results_folder, scale, scale_name, seed_everything,
@@ -41,18 +41,19 @@ from pets_learn.start.classifier import (
 from ..widgets import coverage_and_accuracy
 
 # %% auto #0
-__all__ = ['FEATURES_FOLDER', 'WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSES', 'sizes', 'course_model',
-           'held_out', 'Subject', 'subject', 'evidence_maps', 'feature_maps', 'overlay', 'grad_cam', 'saliency',
-           'randomized', 'rank_agreement', 'randomization_check', 'occlusion_map', 'cell_means', 'hide', 'center_map',
-           'competing_maps', 'changed_answers', 'box_in_crop', 'pet_mask', 'evidence_share', 'evidence_table',
-           'nearest', 'neighbor_agreement', 'photo_properties', 'error_by_quarter', 'reliability', 'calibration_error',
+__all__ = ['FEATURES_FOLDER', 'WANTED', 'KINDS', 'KNOWN_KINDS', 'DIRECTIONS', 'ALTERATIONS', 'LOSSES', 'MIRRORS', 'sizes',
+           'course_model', 'held_out', 'Subject', 'subject', 'evidence_maps', 'feature_maps', 'cell_centers',
+           'stretched', 'where_cells_look', 'overlay', 'grad_cam', 'saliency', 'randomized', 'rank_agreement',
+           'randomization_check', 'occlusion_map', 'cell_means', 'hide', 'center_map', 'competing_maps',
+           'changed_answers', 'box_in_crop', 'pet_mask', 'evidence_share', 'evidence_table', 'nearest',
+           'neighbor_agreement', 'photo_properties', 'error_by_quarter', 'reliability', 'calibration_error',
            'honest_error', 'choose_least_probability', 'strangers', 'background', 'backgrounds', 'neighbor_similarity',
            'Familiarity', 'fit_familiarity', 'ExplainedNetwork', 'explained_classifier', 'explained', 'features_of',
            'familiarity_of', 'known_negatives', 'pet_or_not', 'competing_scores', 'refused_table', 'kept_when_altered',
            'answer', 'iou', 'head_boxes', 'head_parts', 'HeadFinder', 'train_head_finder', 'mirrored', 'find_heads',
-           'map_box', 'judge_heads', 'draw_boxes', 'weakest_classes', 'trust_card', 'map_figures', 'silence_figures',
-           'run_maps', 'run_silence', 'run_head', 'summarize', 'experiments', 'Explanation', 'explain_photo',
-           'explanation_words', 'draw_explanation', 'explanation_explorer']
+           'map_box', 'BoxedPhotos', 'boxed_photos', 'judge_heads', 'draw_boxes', 'weakest_classes', 'trust_card',
+           'map_figures', 'silence_figures', 'run_maps', 'run_silence', 'run_head', 'summarize', 'experiments',
+           'Explanation', 'explain_photo', 'explanation_words', 'draw_explanation', 'explanation_explorer']
 
 # %% ../../nbs/pets/07_explain.ipynb #1b713134
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 def sizes() -> Scale:
     "The chapter's sizes at the scale of the machine."
     return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(12, 200, 1000),
-                 mapped=(6, 250, 1000), hidden=(3, 50, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
+                 mapped=(6, 250, 1000), hidden=(3, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
 
 def _saved_classifier() -> Path | None:
     "A classifier of breeds beside the notebook, or at the top of the checkout."
@@ -153,7 +154,7 @@ class Subject:
 
     def mask(
         self,
-        row: int,
+        row: int, # Of the photo
     ) -> np.ndarray | None:
         "Where the pet of this photo is, see `pet_mask`."
         return pet_mask(self.folder, self.stems[row], self.photos.cache.size)
@@ -198,18 +199,56 @@ def _batch(photos: np.ndarray, place: torch.device) -> Tensor:
     return (torch.from_numpy(np.array(photos)).to(place).float() / 255).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/pets/07_explain.ipynb #a3483c58
+def cell_centers(
+    cells: int, # Along a side of the map
+    size: int,  # Of the photo along that side, pixels
+) -> np.ndarray:
+    """The pixel around which each cell's window stands, (cells,): multiples of the stride, from 0.
+
+    For networks whose halving layers have odd windows with half of them as padding, as all of `image_classifier` have.
+    Raises `BadSetting` for more cells than pixels.
+    """
+    if not 1 <= cells <= size: raise BadSetting(f"{cells} cells do not fit {size} pixels; give at most one for each")
+    return np.arange(cells) * 2 ** int(np.ceil(np.log2(size / cells)))
+
+def stretched(
+    heat: np.ndarray,       # (h, w)
+    shape: tuple[int, int], # Height and width of the photo, pixels
+) -> np.ndarray:
+    "The map at the photo's size, (H, W) float32: each cell at its center, linear between, constant beyond the last."
+    heat = np.asarray(heat, dtype=np.float32)
+    if heat.shape == tuple(shape): return heat
+    rows, columns = (np.interp(np.arange(side), cell_centers(cells, side), np.arange(cells))
+                     for cells, side in zip(heat.shape, shape, strict=True))
+    return map_coordinates(heat, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest")
+
+# %% ../../nbs/pets/07_explain.ipynb #eef86ca6
+def where_cells_look(
+    model: PhotoNetwork,
+    photos: np.ndarray, # (N, 3, S, S) uint8
+) -> pd.DataFrame:
+    "For cells on the diagonal, in rows of pixels: `center` by `cell_centers`; of the gradient `mean`, quartiles `low`, `high`."
+    size, place, rows = photos.shape[2], next(model.parameters()).device, []
+    x = _batch(photos, place).requires_grad_()
+    with evaluation_mode(model): maps = model.features((x - model.mean) / model.deviation)
+    for cell, center in enumerate(cell_centers(maps.shape[2], size)):
+        gradient, = torch.autograd.grad(maps[:, :, cell, cell].sum(), x, retain_graph=True)
+        weight = gradient.abs().sum(dim=(0, 1, 3)).double().cpu().numpy()
+        low, high = np.searchsorted(weight.cumsum() / weight.sum(), [0.25, 0.75])
+        rows.append({"center": center, "mean": (weight * np.arange(size)).sum() / weight.sum(), "low": low, "high": high})
+    return pd.DataFrame(rows).rename_axis("cell")
+
+# %% ../../nbs/pets/07_explain.ipynb #63fe9e90
 def overlay(
     photo: np.ndarray,    # (H, W, 3) uint8
-    heat: np.ndarray,     # (h, w) of any range; what is below 0 counts as 0
+    heat: np.ndarray,     # (h, w) as a map of the network, or (H, W); what is below 0 counts as 0
     strength: float = 0.6, # 0: only the photo, 1: only the colors
 ) -> np.ndarray:
     "The photo under the map, from dark (nothing) to bright yellow (most): (H, W, 3) uint8. Raises `BadSetting`."
     if not 0 <= strength <= 1: raise BadSetting(f"strength is {strength}; give a number from 0 to 1")
     from matplotlib import colormaps
-    positive = np.maximum(np.asarray(heat, dtype=np.float32), 0)
-    small = Image.fromarray(positive / max(float(positive.max()), 1e-12))
-    stretched = np.asarray(small.resize(photo.shape[1::-1], Image.Resampling.BILINEAR))
-    colors = colormaps["inferno"](np.clip(stretched, 0, 1))[..., :3] * 255
+    positive = np.maximum(stretched(heat, photo.shape[:2]), 0)
+    colors = colormaps["inferno"](positive / max(float(positive.max()), 1e-12))[..., :3] * 255
     return np.rint((1 - strength) * photo + strength * colors).astype(np.uint8)
 
 # %% ../../nbs/pets/07_explain.ipynb #4e82f741
@@ -333,25 +372,23 @@ def cell_means(
 # %% ../../nbs/pets/07_explain.ipynb #e1846df8
 def hide(
     photo: np.ndarray,  # (3, S, S) uint8
-    heat: np.ndarray,   # (h, w); S is a multiple of both
-    share: float = 0.25, # Of the cells, the highest first
+    heat: np.ndarray,   # (h, w) as a map of the network, or (S, S)
+    share: float = 0.25, # Of the pixels, where the map is highest
     color: Sequence[int] = (124, 116, 104),
 ) -> np.ndarray:
-    "The photo with its highest cells painted over, (3, S, S) uint8. Raises `BadSetting` for a share out of range."
-    if not 0 <= share <= 1: raise BadSetting(f"share is {share}; give a share of the cells, from 0 to 1")
-    covered = np.zeros(heat.size, bool)
-    covered[np.argsort(-heat, axis=None, kind="stable")[:round(share * heat.size)]] = True
-    cell = np.ones((photo.shape[1] // heat.shape[0], photo.shape[2] // heat.shape[1]), bool)
-    large = np.kron(covered.reshape(heat.shape), cell)
-    return np.where(large, np.array(color, np.uint8)[:, None, None], photo)
+    "The photo painted over where the map is highest, (3, S, S) uint8. Raises `BadSetting` for a share out of range."
+    if not 0 <= share <= 1: raise BadSetting(f"share is {share}; give a share of the pixels, from 0 to 1")
+    covered = np.zeros(photo[0].size, bool)
+    large = stretched(heat, photo.shape[1:])
+    covered[np.argsort(-large, axis=None, kind="stable")[:round(share * covered.size)]] = True
+    return np.where(covered.reshape(photo.shape[1:]), np.array(color, np.uint8)[:, None, None], photo)
 
 def center_map(
-    height: int,
-    width: int,
+    size: int, # Side of the photo, pixels
 ) -> np.ndarray:
-    "A map that is highest in the middle, whatever the photo, (height, width)."
-    rows, columns = np.indices((height, width))
-    return -np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+    "A map that is highest in the middle, whatever the photo, (size, size)."
+    rows, columns = np.indices((size, size))
+    return -np.hypot(rows - (size - 1) / 2, columns - (size - 1) / 2)
 
 # %% ../../nbs/pets/07_explain.ipynb #4712bf49
 def competing_maps(
@@ -360,25 +397,25 @@ def competing_maps(
     logits: np.ndarray,  # (N, C) of these photos
     seed: int = 0,       # Of the random map
 ) -> dict[str, np.ndarray]:
-    "Maps of the answer by name, each (N, h, w): class activation, contrast, occlusion, center, random."
+    "Maps of the answer by name, each (N, S, S): class activation, contrast, occlusion, center, random."
     first, second = np.argsort(-logits, axis=1)[:, :2].T
-    activation = _answer_maps(model, photos, first)
-    shape, side = activation.shape, photos.shape[2]
+    activation, side = _answer_maps(model, photos, first), photos.shape[2]
     place, step = next(model.parameters()).device, side // activation.shape[1]
-    covered = [cell_means(occlusion_map(model, photo, int(label), 2 * step, step), shape[1])
+    covered = [occlusion_map(model, photo, int(label), 2 * step, step)
                for photo, label in zip(_batch(photos, place), first, strict=True)]
-    return {"class activation": activation, "contrast": activation - _answer_maps(model, photos, second),
-            "occlusion": np.stack(covered), "center": np.broadcast_to(center_map(*shape[1:]), shape),
-            "random": np.random.default_rng(seed).random(shape)}
+    small = {"class activation": activation, "contrast": activation - _answer_maps(model, photos, second),
+             "random": np.random.default_rng(seed).random(activation.shape)}
+    large = {name: np.stack([stretched(heat, (side, side)) for heat in maps]) for name, maps in small.items()}
+    return large | {"occlusion": np.stack(covered), "center": np.broadcast_to(center_map(side), large["random"].shape)}
 
 def changed_answers(
     model: PhotoNetwork,
     photos: np.ndarray, # (N, 3, S, S) uint8
     logits: np.ndarray, # (N, C) of these photos
-    maps: Mapping[str, np.ndarray], # Name -> (N, h, w)
-    share: float = 0.25, # Of the cells that are hidden
+    maps: Mapping[str, np.ndarray], # Name -> (N, S, S), or (N, h, w) as maps of the network
+    share: float = 0.25, # Of the pixels that are hidden
 ) -> pd.Series:
-    "For each map, the share of the answers that change when its highest cells are hidden."
+    "For each map, the share of the answers that change when the photo is hidden where the map is highest."
     changed = {}
     weight, bias = (value.detach().cpu().numpy() for value in (model.head.weight, model.head.bias))
     for name, heat in maps.items():
@@ -412,13 +449,12 @@ def pet_mask(
 
 # %% ../../nbs/pets/07_explain.ipynb #835ceefc
 def evidence_share(
-    heat: np.ndarray, # (h, w); what is below 0 counts as 0
-    mask: np.ndarray, # (S, S) bool; S is a multiple of h and w
+    heat: np.ndarray, # (h, w) as a map of the network, or (S, S); what is below 0 counts as 0
+    mask: np.ndarray, # (S, S) bool
 ) -> tuple[float, float]:
-    "The share of the positive evidence that lies in the mask, and the mask's share of the area. Raises `BadSetting`."
-    inside = cell_means(mask.astype(float), heat.shape[0])
-    positive = np.maximum(heat, 0)
-    return float((positive * inside).sum() / max(positive.sum(), 1e-12)), float(mask.mean())
+    "The share of the positive evidence that lies in the mask, and the mask's share of the area."
+    positive = np.maximum(stretched(heat, mask.shape), 0)
+    return float(positive[mask].sum() / max(positive.sum(), 1e-12)), float(mask.mean())
 
 # %% ../../nbs/pets/07_explain.ipynb #001f2ff6
 def evidence_table(
@@ -435,7 +471,8 @@ def evidence_table(
     for row, answer, heat in zip(rows, answers, maps, strict=True):
         mask, box = course.mask(row), course.folder.head_box(course.stems[row])
         if mask is None or mask.all() or not mask.any(): continue
-        peak = cell_means(mask.astype(float), len(heat)).ravel()[heat.argmax()] > 0.5
+        heat = stretched(heat, mask.shape)
+        peak = bool(mask.ravel()[heat.argmax()])
         on_pet, pet_area = evidence_share(heat, mask)
         entry = {"row": row, "on_pet": on_pet, "pet_area": pet_area, "peak_on_pet": peak, "right": answer == labels[row]}
         if box is not None:
@@ -444,7 +481,7 @@ def evidence_table(
             head[top:bottom, left:right] = True
             entry["on_head"], entry["head_area"] = evidence_share(heat, head)
         found.append(entry)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["row", "on_pet", "pet_area", "peak_on_pet", "right", "on_head", "head_area"])
 
 def _photo_size(course: Subject, row: int) -> tuple[int, int]:
     "Width and height of the photo as it lies on the disk."
@@ -871,8 +908,9 @@ class ExplainedNetwork(PhotoNetwork):
     ) -> dict[str, Tensor]:
         """`logits` (N, C); `familiarity` (N,), at least 0 for photos like those it was trained on; `evidence` (N, C, h, w).
 
-        The evidence for a class is its class activation map. For merged classes it is the gradient of the logit instead:
-        the maps of the members, weighted by their probabilities within the class.
+        The evidence for a class is its class activation map; `cell_centers` says where on the photo its cells
+        lie. For merged classes it is the gradient of the logit instead: the maps of the members, weighted by their
+        probabilities within the class.
         """
         maps = self.features((photos - self.mean) / self.deviation)
         pooled = maps.mean(dim=(2, 3))
@@ -998,11 +1036,13 @@ def refused_table(
 # %% ../../nbs/pets/07_explain.ipynb #2d0d26b3
 ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as it is": lambda photo: photo,
+    "mirrored": lambda photo: photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     "gray": lambda photo: photo.convert("L").convert("RGB"),
     "dark": lambda photo: photo.point(lambda value: value * 0.3),
-    "blurred": lambda photo: photo.resize((photo.width // 6, photo.height // 6)).resize(photo.size, Image.Resampling.BICUBIC),
+    "tilted": lambda photo: photo.rotate(20, Image.Resampling.BILINEAR),
     "upside down": lambda photo: photo.rotate(180),
-    "strong JPEG": lambda photo: _as_jpeg(photo, 8)}
+    "blurred": lambda photo: photo.resize((photo.width // 3, photo.height // 3)).resize(photo.size, Image.Resampling.BICUBIC),
+    "strong JPEG": lambda photo: _as_jpeg(photo, 25)}
 
 def _as_jpeg(photo: Image.Image, quality: int) -> Image.Image:
     buffer = io.BytesIO()
@@ -1029,10 +1069,10 @@ def answer(
     classes: Sequence[str],     # C names
     least_probability: float,   # See `choose_least_probability`
 ) -> list[str]:
-    "For each photo: no pet that I know, not sure, or a class."
+    "For each photo: not like the photos I know, not sure, or a class."
     probabilities, labels = said["logits"].softmax(dim=1).max(dim=1)
     rows = zip(said["familiarity"].tolist(), probabilities.tolist(), labels.tolist(), strict=True)
-    return ["no pet that I know" if familiarity < 0 else "not sure" if probability < least_probability else classes[label]
+    return ["not like the photos I know" if familiarity < 0 else "not sure" if probability < least_probability else classes[label]
             for familiarity, probability, label in rows]
 
 # %% ../../nbs/pets/07_explain.ipynb #f4b8fc69
@@ -1102,10 +1142,10 @@ def train_head_finder(
     boxes: np.ndarray, # (N, 4) corners in [0, 1]
     epochs: int,
     loss: str = "giou", # A key of `LOSSES`
-    seed: int = 0,     # Of weights, order and mirroring
+    seed: int = 0,     # Of weights and order
     batch_size: int = 64,
 ) -> HeadFinder:
-    "A trained `HeadFinder` in evaluation mode: AdamW, one-cycle, each photo mirrored half of the time. Raises `BadSetting`."
+    "A trained `HeadFinder` in evaluation mode: AdamW, one-cycle. Raises `BadSetting` for an unknown loss, and for no pairs."
     if loss not in LOSSES: raise BadSetting(f"loss is {loss!r}; use one of {', '.join(LOSSES)}")
     if len(maps) != len(boxes) or not len(maps): raise BadSetting(f"{len(maps)} photos and {len(boxes)} boxes; give one for each")
     seed_everything(seed)
@@ -1116,11 +1156,8 @@ def train_head_finder(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(maps), generator=generator).split(batch_size):
-            x, target = (torch.from_numpy(values[rows.numpy()]).to(place).float() for values in (maps, boxes))
-            flip = (torch.rand(len(rows), generator=generator) < 0.5).to(place)
-            x = torch.where(flip[:, None, None, None], x.flip(3), x)
-            target = torch.where(flip[:, None], mirrored(target), target)
             if len(rows) == 1: continue  # batch normalization needs two
+            x, target = (torch.from_numpy(values[rows.numpy()]).to(place).float() for values in (maps, boxes))
             optimizer.zero_grad()
             LOSSES[loss](finder(x), target).backward()
             optimizer.step()
@@ -1128,11 +1165,11 @@ def train_head_finder(
     return finder.eval()
 
 def mirrored(
-    boxes: Tensor, # (N, 4) corners in [0, 1]
-) -> Tensor:
+    boxes: np.ndarray, # (N, 4) corners in [0, 1]
+) -> np.ndarray:
     "The boxes in the mirrored photos."
-    left, top, right, bottom = boxes.unbind(dim=1)
-    return torch.stack([1 - right, top, 1 - left, bottom], dim=1)
+    left, top, right, bottom = boxes.T
+    return np.stack([1 - right, top, 1 - left, bottom], axis=1)
 
 def find_heads(
     finder: HeadFinder,
@@ -1146,35 +1183,67 @@ def find_heads(
 
 # %% ../../nbs/pets/07_explain.ipynb #7b96aaf2
 def map_box(
-    heat: np.ndarray, # (h, w)
-    level: float,     # Share of the maximum from which on a cell belongs to the box, in (0, 1]
+    heat: np.ndarray, # (h, w) as a map of the network
+    level: float,     # Share of the maximum from which on a pixel belongs to the box, in (0, 1]
+    size: int = SIZE, # Side of the photo, pixels
 ) -> np.ndarray:
-    "The box around the bright cells, (4,) corners in [0, 1]. Raises `BadSetting` for a level out of range."
+    "The box around the bright pixels, (4,) corners in [0, 1]. Raises `BadSetting` for a level out of range."
     if not 0 < level <= 1: raise BadSetting(f"level is {level}; give a share of the maximum, above 0 and up to 1")
-    rows, columns = np.nonzero(heat >= level * heat.max())
-    height, width = heat.shape
-    return np.array([columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height])
+    large = stretched(heat, (size, size))
+    rows, columns = np.nonzero(large >= level * large.max())
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / size
+
+MIRRORS = ("photos", "maps", "none")
+
+def _with_mirrored(maps: np.ndarray, of_mirrored: np.ndarray, boxes: np.ndarray, mirror: str) -> tuple[np.ndarray, np.ndarray]:
+    if mirror not in MIRRORS: raise BadSetting(f"mirror is {mirror!r}; use one of {', '.join(MIRRORS)}")
+    if mirror == "none": return maps, boxes
+    more = of_mirrored if mirror == "photos" else maps[..., ::-1]
+    return np.concatenate([maps, more]), np.concatenate([boxes, mirrored(boxes)])
+
+# %% ../../nbs/pets/07_explain.ipynb #8c179127
+@dataclass(frozen=True, eq=False)
+class BoxedPhotos:
+    "Photos with head boxes, and what the classifier's features make of them."
+    rows: np.ndarray        # (N,) of `Subject.photos`
+    boxes: np.ndarray       # (N, 4) corners in [0, 1]
+    maps: np.ndarray        # (N, D, h, w) float16
+    of_mirrored: np.ndarray # (N, D, h, w) float16 of the mirrored photos
+
+def boxed_photos(
+    course: Subject,
+    count: int | None = None, # Only the first so many; None: all
+) -> BoxedPhotos:
+    "All photos with a head box, and their feature maps."
+    rows, boxes = head_boxes(course)
+    pixels = course.photos.cache.photos[rows[:count]]
+    return BoxedPhotos(rows[:count], boxes[:count], feature_maps(course.model, pixels),
+                       feature_maps(course.model, pixels[..., ::-1]))
 
 def judge_heads(
     course: Subject,
-    rows: np.ndarray,  # (N,) photos with boxes
-    maps: np.ndarray,  # (N, D, h, w) of these
-    boxes: np.ndarray, # (N, 4) in [0, 1]
+    boxed: BoxedPhotos,
     parts: np.ndarray, # (N,) from `head_parts`
-    epochs: int,
+    epochs: int,       # Half as many where mirrored photos double the data
     loss: str = "giou",
+    mirror: str = "photos", # One of `MIRRORS`: what is mirrored for training
     seed: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    "`mean_iou` and `found` (IoU of at least 0.5) of the head finder and of two baselines on the test part; and the found boxes."
-    learned, test = parts == "train", parts == "test"
-    found = find_heads(train_head_finder(maps[learned], boxes[learned], epochs, loss, seed), maps[test])
-    weight = course.weight[course.probabilities[rows].argmax(1)]
-    heat = np.stack([np.tensordot(one, its, 1) for one, its in zip(weight, maps, strict=True)])  # one by one, to save memory
-    levels = np.arange(0.3, 1, 0.1)
-    level = max(levels, key=lambda level: iou(np.stack([map_box(one, level) for one in heat[learned]]), boxes[learned]).mean())
-    rivals = {"head finder": found, "around the evidence": np.stack([map_box(one, level) for one in heat[test]]),
-              "mean box": np.broadcast_to(boxes[learned].mean(axis=0), found.shape)}
-    overlap = {name: iou(guess, boxes[test]) for name, guess in rivals.items()}
+    """`mean_iou` and `found` (IoU of at least 0.5) of the head finder and of two baselines on the test part; and its boxes.
+
+    Raises `BadSetting` for an unknown loss or mirror.
+    """
+    learned, test, size = parts == "train", parts == "test", course.photos.cache.size
+    maps, boxes = _with_mirrored(boxed.maps[learned], boxed.of_mirrored[learned], boxed.boxes[learned], mirror)
+    passes = epochs if mirror == "none" else max(1, epochs // 2)
+    found = find_heads(train_head_finder(maps, boxes, passes, loss, seed), boxed.maps[test])
+    weight = course.weight[course.probabilities[boxed.rows].argmax(1)]
+    heat = np.stack([np.tensordot(one, its, 1) for one, its in zip(weight, boxed.maps, strict=True)])  # one by one: memory
+    level = max(np.arange(0.3, 1, 0.1), key=lambda level: iou(
+        np.stack([map_box(one, level, size) for one in heat[learned]]), boxed.boxes[learned]).mean())
+    rivals = {"head finder": found, "around the evidence": np.stack([map_box(one, level, size) for one in heat[test]]),
+              "mean box": np.broadcast_to(boxed.boxes[learned].mean(axis=0), found.shape)}
+    overlap = {name: iou(guess, boxed.boxes[test]) for name, guess in rivals.items()}
     table = {name: {"mean_iou": values.mean(), "found": (values >= 0.5).mean()} for name, values in overlap.items()}
     return pd.DataFrame(table).T, found
 
@@ -1260,13 +1329,21 @@ def map_figures(
     random = randomization_check(course.model, shown, logits.argmax(1), (0, 1), seed)
     boxed = [row for row in course.photos.rows("train") if course.folder.head_box(course.stems[row])]
     on_test, on_train = evidence_table(course, many), evidence_table(course, rng.permutation(boxed)[:sizes.mapped])
-    wrong = on_test[~on_test.right.astype(bool)]
+    right = on_test[on_test.right.astype(bool)]
+    wrong = evidence_table(course, judge[course.probabilities[judge].argmax(1) != labels[judge]])
     figures = {f"hidden_{_key(name)}": value for name, value in changed.items()}
-    figures |= {"cam_occlusion": rank_agreement(maps["class activation"], maps["occlusion"]).mean(),
+    cells = _answer_maps(course.model, shown[:1], logits[:1].argmax(1)).shape[1]
+    squares = {name: np.stack([cell_means(one, cells) for one in maps[name]]) for name in ("class activation", "occlusion")}
+    looks = where_cells_look(course.model, shown[:16])
+    middle = looks.iloc[len(looks) // 2 - 1:len(looks) // 2 + 1]
+    figures |= {"looks_offset": (course.photos.cache.size - 1) / 2 - looks["mean"].mean(),
+                "looks_width": (middle.high - middle.low).mean(),
+                "cam_occlusion": rank_agreement(*squares.values()).mean(),
                 "agreement_random_head": random[0], "agreement_random_layer": random[1],
                 "on_pet": on_test.on_pet.mean(), "pet_area": on_test.pet_area.mean(), "peak_on_pet": on_test.peak_on_pet.mean(),
                 "on_head": on_train.on_head.mean(), "head_area": on_train.head_area.mean(),
-                "on_pet_wrong": wrong.on_pet.mean(), "pet_area_wrong": wrong.pet_area.mean()}
+                "on_pet_right": right.on_pet.mean(), "pet_area_right": right.pet_area.mean(),
+              "on_pet_wrong": wrong.on_pet.mean(), "pet_area_wrong": wrong.pet_area.mean()}
     properties = error_by_quarter(photo_properties(course, judge), course.probabilities[judge].argmax(1) != labels[judge])
     figures |= {f"error_{end}_{name}": row[end] for name, row in properties.iterrows() for end in ("least", "most")}
     return figures | neighbor_agreement(course, judge)
@@ -1304,7 +1381,7 @@ def silence_figures(
     figures |= {f"refused_{kind}": table.loc["Mahalanobis", kind] for kind in KINDS}
     figures |= {f"refused_{_key(name)}_{kind}": row[kind] for name, row in table.iterrows() for kind in KINDS
                 if name != "Mahalanobis"}
-    return figures | {f"familiar_{_key(name)}": value for name, value in altered.familiar.items()}
+    return figures | {f"{column}_{_key(name)}": value for column in altered for name, value in altered[column].items()}
 
 # %% ../../nbs/pets/07_explain.ipynb #457bd529
 def _uses(run: Run) -> Subject:
@@ -1331,24 +1408,26 @@ def run_silence(
     return _finite(silence_figures(course, *held_out(course.photos, course.refit, run.seed), run.sizes, run.seed))
 
 @cache
-def _maps_with_box(course: Subject, count: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows, boxes = head_boxes(course)
-    return rows[:count], boxes[:count], feature_maps(course.model, course.photos.cache.photos[rows[:count]])
+def _boxed_photos(course: Subject, count: int | None) -> BoxedPhotos: return boxed_photos(course, count)
 
 def run_head(
     run: Run,
-    loss: str, # A key of `LOSSES`
+    loss: str,   # A key of `LOSSES`
+    mirror: str, # One of `MIRRORS`
 ) -> dict[str, float]:
     "One head finder with its own cut of the photos."
     course = _uses(run)
-    rows, boxes, maps = _maps_with_box(course, run.sizes.boxes)
-    table, _ = judge_heads(course, rows, maps, boxes, head_parts(course, rows, run.seed), run.sizes.head_epochs, loss, run.seed)
-    names = {"head finder": loss, "around the evidence": "evidence_box", "mean box": "mean_box"}
+    boxed = _boxed_photos(course, run.sizes.boxes)
+    parts = head_parts(course, boxed.rows, run.seed)
+    table, _ = judge_heads(course, boxed, parts, run.sizes.head_epochs, loss, mirror, run.seed)
+    names = {"head finder": loss if mirror == "photos" else f"{loss}_mirror_{mirror}", "around the evidence": "evidence_box",
+             "mean box": "mean_box"}
     return _finite({f"{names[name]}_{end}": value for column, end in (("mean_iou", "iou"), ("found", "found"))
                     for name, value in zip(table.index, table[column], strict=True)})
 
 # %% ../../nbs/pets/07_explain.ipynb #6970cec4
-_UNITS = {"temperature_seen": ("", "lower"), "ece": ("share", "lower"), "ece_raw": ("share", "lower"),
+_UNITS = {"looks_offset": ("pixels", "lower"), "looks_width": ("pixels", "lower"),
+          "temperature_seen": ("", "lower"), "ece": ("share", "lower"), "ece_raw": ("share", "lower"),
           "ece_honest": ("share", "lower"), "negatives": ("pictures", "higher"), "familiarity_kilobytes": ("kB", "lower"),
           "cam_occlusion": ("rank correlation", "higher"),
           "agreement_random_head": ("rank correlation", "lower"), "agreement_random_layer": ("rank correlation", "lower")}
@@ -1358,7 +1437,7 @@ def summarize(
 ) -> dict[str, dict[str, Any]]:
     "Means and ranges over the repetitions, by name."
     figures = {}
-    for name in table.columns.difference(["seed", "seconds", "loss"]):
+    for name in table.columns.difference(["seed", "seconds", "loss", "mirror"]):
         values = table.drop_duplicates("seed")[name] if name.startswith(("mean_box", "evidence_box")) else table[name]
         lower = name.startswith(("error_", "agree_wrong"))
         unit, better = _UNITS.get(name, ("share", "lower" if lower else "higher"))
@@ -1367,10 +1446,12 @@ def summarize(
     return figures
 
 def experiments() -> list[Experiment]:
-    "Maps, silence, and the head with two losses; three repetitions each."
-    return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps"),
+    "Maps, silence, and the head with two losses and three ways to mirror; three repetitions each."
+    heads = [{"loss": loss, "mirror": "photos"} for loss in LOSSES]
+    heads += [{"loss": "giou", "mirror": mirror} for mirror in MIRRORS[1:]]
+    return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps", version=2),
             Experiment("pets/explain", run_silence, summarize=summarize, sizes=sizes, name="silence"),
-            Experiment("pets/explain", run_head, grid(loss=list(LOSSES)), summarize, sizes, name="head")]
+            Experiment("pets/explain", run_head, heads, summarize, sizes, name="head", version=2)]
 
 # %% ../../nbs/pets/07_explain.ipynb #0edb3212
 @dataclass(frozen=True, eq=False)
