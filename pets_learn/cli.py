@@ -5,9 +5,10 @@
 # %% ../nbs/workshop/13_cli.ipynb #1a8b012c
 from __future__ import annotations
 
-import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys
-from collections.abc import Callable, Iterable, Sequence
+import argparse, errno, glob, hashlib, io, json, os, shutil, signal, sys, tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ from . import __version__
 from .run import BadSetting, PetsLearnError, read_record, scale, scale_name
 
 # %% auto #0
-__all__ = ['STAND_INS', 'MODELS', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'train', 'report', 'evaluate',
-           'default_model', 'photo_paths', 'in_words', 'data_table', 'parser', 'main']
+__all__ = ['STAND_INS', 'RECIPE', 'MODELS', 'PHOTO_ENDINGS', 'DATA', 'photos_or_stand_ins', 'content_marks', 'find_recipe',
+           'read_config', 'train', 'report', 'evaluate', 'default_model', 'photo_paths', 'in_words', 'data_table',
+           'parser', 'main']
 
 # %% ../nbs/workshop/13_cli.ipynb #3ffeace4
 if TYPE_CHECKING:
     from pets_learn.data import BadPhoto, PetsFolder
     from pets_learn.deploy import Answer
+    from pets_learn.experiments import Recipe
     from pets_learn.start.classifier import LabeledPhotos, TrainedClassifier
     from pets_learn.training import Judgment
 
@@ -59,12 +62,46 @@ def _weights_name() -> str | None:
     try: return imagenet_weights("mobilenet_v2").name
     except (MissingData, DownloadFailed): return None
 
+# %% ../nbs/workshop/13_cli.ipynb #eab857df
+RECIPE = "first_hour" # what trains where nobody chose
+
+def find_recipe(
+    name: str,
+    task: str, # "breeds", "species", or whatever a folder is called
+) -> Recipe:
+    "The recipe. Raises `BadSetting` for an unknown one, and for one that is not for this task."
+    from pets_learn.experiments import all_recipes
+    found = all_recipes()
+    if name not in found: raise BadSetting(f"there is no recipe {name!r}; choose from {', '.join(found)}")
+    kind = task if task in ("breeds", "species") else "folder"
+    if kind in found[name].tasks: return found[name]
+    others = ", ".join(other.name for other in found.values() if kind in other.tasks)
+    raise BadSetting(f"the recipe {name} trains {' and '.join(found[name].tasks)}, not {task}; for that there is {others}")
+
+def read_config(
+    file: Path, # TOML
+) -> dict[str, Any]:
+    "The settings in the file. Raises `BadSetting` for a file that is missing, no TOML, or has tables."
+    try: found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error: raise BadSetting(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error: raise BadSetting(f"{file.name} is no TOML file: {error}") from error
+    for name, value in found.items():
+        if isinstance(value, dict): raise BadSetting(f"{file.name} has a table [{name}]; write its settings without a table")
+        if name == "recipe" and not isinstance(value, str): raise BadSetting(f"recipe in {file.name} is {value!r}; give a name")
+        if name in ("seed", "epochs") and (type(value) is not int or value < 0):
+            raise BadSetting(f"{name} in {file.name} is {value!r}; give a whole number from 0")
+    return found
+
 # %% ../nbs/workshop/13_cli.ipynb #1eb5e2d0
-def _order(photos: LabeledPhotos, marks: Sequence[str], task: str, epochs: int | None, seed: int) -> dict[str, Any]:
+def _order(
+    photos: LabeledPhotos, marks: Sequence[str], task: str, recipe: str, settings: Mapping[str, Any], seed: int,
+) -> dict[str, Any]:
     "What decides the outcome of a training, JSON-compatible."
     content = json.dumps([list(marks), photos.labels.tolist(), photos.parts.tolist(), list(photos.classes)])
-    return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16], "epochs": epochs,
-            "seed": seed, "weights": _weights_name(), "scale": scale_name(), "version": __version__}
+    others = {name: value for name, value in settings.items() if name != "epochs"}
+    return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "epochs": settings.get("epochs"), "seed": seed, "weights": _weights_name(), "scale": scale_name(),
+            "version": __version__} | ({} if recipe == RECIPE else {"recipe": recipe}) | others
 
 # %% ../nbs/workshop/13_cli.ipynb #29a55eaa
 def train(
@@ -75,36 +112,46 @@ def train(
     seed: int = 0,
     refit: bool = True,        # When all is decided, train once more on training and validation photos together
     fresh: bool = False,       # Train again even if the very same model is there, and forget an interrupted training
+    recipe: str = RECIPE,      # How to train: a name of `pets_learn.experiments.all_recipes`
+    settings: Mapping[str, Any] | None = None, # Of the recipe, where they differ from its defaults
 ) -> dict[str, Any]:
-    "Train, judge and save a classifier unless the very same one is there; returns its facts for `report`."
+    """Train, judge and save a classifier unless the very same one is there; returns its facts for `report`.
+
+    Raises `BadSetting` for an unknown recipe, one that is not for this task, and a setting that it does not have.
+    """
     from pets_learn.checkpoints import only_user
     from pets_learn.deploy import model_facts
+    chosen = find_recipe(recipe, task)
+    given = ({"refit": refit} if recipe == RECIPE else {}) | dict(settings or {})
+    used = chosen.settings(given if epochs is None else given | {"epochs": epochs})
     marks = content_marks(photos.cache.paths)
-    order, facts = _order(photos, marks, task, epochs, seed) | {"refit": refit}, model_facts(target)
+    order, facts = _order(photos, marks, task, recipe, used, seed), model_facts(target)
     if not fresh and facts is not None and facts["extra"].get("order") == order: return facts
     key = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:8]  # another training gets another checkpoint
     checkpoint = target.with_name(f".{target.name}.{key}.checkpoint")
     with only_user(checkpoint/target.name, wait=0):
         if fresh: _forget(checkpoint, target.name)
-        _train(photos, task, target, epochs, seed, refit, checkpoint, order, marks)
+        _train(photos, task, target, chosen, used, seed, checkpoint, order, marks)
         shutil.rmtree(checkpoint, ignore_errors=True)
     return model_facts(target) or {}
 
 # %% ../nbs/workshop/13_cli.ipynb #51cbd3ed
 def _train(
-    photos: LabeledPhotos, task: str, target: Path, epochs: int | None, seed: int, refit: bool, checkpoint: Path,
+    photos: LabeledPhotos, task: str, target: Path, recipe: Recipe, settings: dict[str, Any], seed: int, checkpoint: Path,
     order: dict[str, Any], marks: Sequence[str],
 ) -> None:
     "The training behind `train`."
-    from pets_learn.start.classifier import save_classifier, train_classifier
+    from pets_learn.start.classifier import save_classifier
     kind = "drawn stand-ins" if photos.generated else "photos"
-    print(f"Training {task} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}", flush=True)
+    by = "" if recipe.name == RECIPE else f" by the recipe {recipe.name}"
+    words = f"Training {task}{by} on {len(photos.cache):,} {kind} of {len(photos.classes)} classes, scale {scale_name()}"
+    print(words, flush=True)
     for path, reason in photos.cache.skipped: print(f"left out: {reason or path.name}", file=sys.stderr)
-    trained = train_classifier(photos, epochs, seed, checkpoint, refit)
-    if epochs is not None and trained.judged_by != "test part":
+    trained = recipe.train(photos, seed=seed, checkpoint=checkpoint, **settings)
+    if settings.get("epochs") is not None and trained.judged_by != "test part":
         print("With so few photos nothing is fine-tuned: --epochs was not used.", file=sys.stderr)
     seen = photos.rows("train", "valid") if trained.judged_by == "test part" else photos.rows("train", "valid", "test")
-    extra = {"order": order, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
+    extra = {"order": order, "recipe": recipe.name, "seen": sorted({marks[row] for row in seen}), "confused": _confused(trained),
              "example": _example(trained), "skipped": len(photos.cache.skipped)}
     save_classifier(trained, target, task, extra)
 
@@ -222,22 +269,28 @@ def default_model() -> Path:
                      "or name one with --model")
 
 # %% ../nbs/workshop/13_cli.ipynb #e23a267e
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-_BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF") # of these kinds of files
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 _STDIN = "standard input"
 
 def photo_paths(
     names: Iterable[str], # Files, folders, patterns, or - for standard input
     place: Path,          # A folder for the bytes of a photo that comes through standard input
 ) -> list[Path | BadPhoto]:
-    "The photos that are meant, in order; a `BadPhoto` for a folder without photos and for a pattern that fits nothing."
+    """The photos that are meant, in order; a `BadPhoto` for a folder without photos and for a pattern that fits nothing.
+
+    Links to folders are not followed inside a folder or by `**`, so that none leads in circles.
+    """
     found: list[Path | BadPhoto] = []
     for name in names:
         if name == "-": found += _from_standard_input(place)
-        elif Path(name).is_dir(): found += _in_folder(Path(name))
-        elif glob.has_magic(name) and not Path(name).exists(): found += _that_fit(name)
+        elif _is_there(name, Path.is_dir): found += _in_folder(Path(name))
+        elif glob.has_magic(name) and not _is_there(name): found += _that_fit(name)
         else: found.append(Path(name))
     return found
+
+def _is_there(name: str, test: Callable[[Path], bool] = Path.exists) -> bool:
+    with suppress(OSError, ValueError): return test(Path(name))  # such as a name too long for any file
+    return False
 
 def _in_folder(folder: Path) -> list[Path | BadPhoto]:
     from pets_learn.data import BadPhoto
@@ -246,21 +299,36 @@ def _in_folder(folder: Path) -> list[Path | BadPhoto]:
     return list(inside) or [BadPhoto(f"{folder} holds no photos; they end in {', '.join(PHOTO_ENDINGS)}")]
 
 def _that_fit(pattern: str) -> list[Path | BadPhoto]:
+    "Hidden files and folders only where the pattern names them."
     from pets_learn.data import BadPhoto
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path has no patterns with a root
-    fit = sorted(path for path in map(Path, names) if path.is_file())
-    return list(fit) or [BadPhoto(f"no file fits the pattern {pattern}")]
+    anchor = Path(pattern).anchor
+    named = {part for part in Path(pattern).parts if part.startswith(".")}
+    try: fit = sorted(path for path in Path(anchor).glob(pattern[len(anchor):]) if path.is_file())
+    except (OSError, ValueError): fit = []  # no pattern, such as a**b
+    hidden = [any(part.startswith(".") and not any(fnmatch(part, name) for name in named) for part in path.parts) for path in fit]
+    return [path for path, no in zip(fit, hidden, strict=True) if not no] or [BadPhoto(f"no file fits the pattern {pattern}")]
 
+# %% ../nbs/workshop/13_cli.ipynb #b7d1c0e5
 def _from_standard_input(place: Path) -> list[Path | BadPhoto]:
-    "One path on each line, or the bytes of a photo, told apart by how they begin."
+    "Paths, one on each line or with a zero byte behind each, or the bytes of a photo, told apart by how they begin."
     from pets_learn.data import BadPhoto
     content = sys.stdin.buffer.read()
-    if content.startswith(_BEGINNINGS):
+    if _begins_a_photo(content[:14]):
         (place/"photo").write_bytes(content)
         return [place/"photo"]
-    try: lines = [line for line in content.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError: lines = []
-    return [Path(line) for line in lines] or [BadPhoto("standard input holds neither paths, one on each line, nor a photo")]
+    end = b"\0" if b"\0" in content else b"\n"
+    entries = [entry if end == b"\0" else entry.rstrip(b"\r") for entry in content.split(end)]
+    if not _may_be_paths(content[:65_536]) or not any(entry.strip() for entry in entries):
+        return [BadPhoto("standard input holds neither paths, one on each line, nor a photo")]
+    return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
+
+def _begins_a_photo(start: bytes) -> bool:
+    "Also a path may begin with BM or RIFF; a photo has certain bytes behind them."
+    return (start.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+            or (start[:2] == b"BM" and start[6:10] == bytes(4)))
+
+def _may_be_paths(start: bytes) -> bool:
+    return b"\0\0" not in b"\0" + start and not any(byte < 32 and byte not in b"\0\t\n\r" for byte in start)
 
 # %% ../nbs/workshop/13_cli.ipynb #e3f14d7d
 def in_words(
@@ -275,7 +343,9 @@ def in_words(
     if answer.group is None or answer.group_probability is None: return unsure + breeds
     return f"{answer.group} {answer.group_probability:.1%}, {unsure}{breeds}"
 
-def _one_line(text: str) -> str: return text.replace("\n", "\\n").replace("\r", "\\r")
+def _one_line(text: str) -> str:
+    "Line breaks, and whatever else would move a terminal's cursor, become escapes."
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
     "What is said of a photo, for JSON."
@@ -289,19 +359,18 @@ def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
 def _predict(arguments: argparse.Namespace) -> int:
     "Answers on standard output as they come, unreadable photos on standard error; 1 if there was one."
     from pets_learn.deploy import load_classifier
-    from tqdm import tqdm
-    classifier = load_classifier(arguments.model or default_model())
+    if arguments.json and arguments.jsonl: raise BadSetting("give either --json or --jsonl")
+    classifier = load_classifier(arguments.model or default_model(), threads=1)
     groups, wrong, said = list(classifier.facts.get("groups", {})), 0, []
     with TemporaryDirectory() as place:  # for a photo that comes through standard input
         found = photo_paths(arguments.photos, Path(place))
         files = [item for item in found if isinstance(item, Path)]
         answers = classifier.answer(iter(files), arguments.top)
-        hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # answers on a terminal are progress enough
-        with tqdm(total=len(files), desc="photos", disable=hidden or len(files) < 2) as bar:
+        with _progress(len(files)) as bar:
             for item in found:
                 answer = next(answers) if isinstance(item, Path) else item
                 name = _STDIN if isinstance(item, Path) and item.parent == Path(place) else str(item)
-                if isinstance(item, Path): bar.update()
+                if bar is not None and isinstance(item, Path): bar.update()
                 if isinstance(answer, Exception): wrong += 1
                 if arguments.json: said.append(_entry(name, answer))
                 elif arguments.jsonl: print(json.dumps(_entry(name, answer)), flush=True)
@@ -309,6 +378,12 @@ def _predict(arguments: argparse.Namespace) -> int:
                 else: print(f"{_one_line(name)}: {in_words(answer, groups)}")
     if arguments.json: print(json.dumps(said))
     return 1 if wrong else 0
+
+def _progress(count: int) -> AbstractContextManager[Any]:
+    "A bar on standard error while the answers go to a file; answers on a terminal are progress enough."
+    if count < 2 or sys.stdout.isatty() or not sys.stderr.isatty(): return nullcontext()
+    from tqdm import tqdm
+    return tqdm(total=count, desc="photos")
 
 # %% ../nbs/workshop/13_cli.ipynb #6e03d1ee
 DATA = ("pets", "mnist", "lfw", "weights")
@@ -347,8 +422,9 @@ def _as_good(target: Path, photos: LabeledPhotos) -> dict[str, Any] | None:
     from pets_learn.deploy import model_facts
     facts = model_facts(target)
     order = facts["extra"].get("order", {}) if facts else {}
-    wanted = _order(photos, content_marks(photos.cache.paths), "breeds", None, 0)
-    same = all(order.get(key) == wanted[key] for key in ("task", "content", "weights", "scale", "version"))
+    wanted = _order(photos, content_marks(photos.cache.paths), "breeds", RECIPE, {}, 0)
+    keys = ("task", "content", "weights", "scale", "version", "recipe")
+    same = all(order.get(key) == wanted.get(key) for key in keys)
     return facts if same and order.get("refit") else None
 
 def _course(arguments: argparse.Namespace) -> int:
@@ -376,19 +452,41 @@ def _target(folder: Path) -> Path:
 def _do_train(arguments: argparse.Namespace) -> int:
     "breeds, species, or a folder."
     from pets_learn.start.classifier import TASKS, folder_photos, pet_photos
-    epochs = scale(epochs=(1, None, None)).epochs if arguments.epochs is None else arguments.epochs
+    config = {} if arguments.config is None else read_config(arguments.config)
+    recipe = arguments.recipe or config.pop("recipe", RECIPE)
+    seed = config.pop("seed", 0) if arguments.seed is None else arguments.seed
+    epochs = config.pop("epochs", None) if arguments.epochs is None else arguments.epochs
+    settings = {name: value for name, value in config.items() if name not in ("recipe", "seed", "epochs")}
+    if epochs is None and recipe == RECIPE: epochs = scale(epochs=(1, None, None)).epochs
     with _quiet(arguments.json):
+        _checked_settings(recipe, arguments.task if arguments.task in TASKS else "folder", settings)
         if arguments.task in TASKS:
             photos, name = pet_photos(per_breed=scale(per_breed=(4, None, None)).per_breed), arguments.task
         else:
             name = Path(arguments.task).resolve().name
             if name in TASKS and arguments.model is None:
                 raise BadSetting(f"your folder is called {name}, as a task of this course; say where its model goes with --model")
-            photos = folder_photos(arguments.task, seed=arguments.seed)
+            photos = folder_photos(arguments.task, seed=seed)
             if name in TASKS: name = f"own {name}"
         target = _target(arguments.model or MODELS/name)
-        facts = train(photos, name, target, epochs, arguments.seed, fresh=arguments.fresh)
+        facts = train(photos, name, target, epochs, seed, fresh=arguments.fresh, recipe=recipe, settings=settings)
     return _show(arguments, facts, report(facts, str(target)))
+
+def _checked_settings(recipe: str, task: str, settings: Mapping[str, Any]) -> None:
+    "Raise `BadSetting` before the photos are read, not after."
+    find_recipe(recipe, task).settings(settings)
+
+def _do_recipes(arguments: argparse.Namespace) -> int:
+    "Each recipe in a line, and its settings in another."
+    from pets_learn.experiments import all_recipes
+    with _quiet(arguments.json): found = all_recipes()
+    facts = [{"name": recipe.name, "summary": recipe.summary, "tasks": list(recipe.tasks), "defaults": recipe.defaults}
+             for recipe in found.values()]
+    lines = []
+    for recipe in found.values():
+        settings = ", ".join(f"{name} = {'as it fits' if value is None else value}" for name, value in recipe.defaults.items())
+        lines += [f"{recipe.name:<14}{recipe.summary}", f"{'':<14}for {', '.join(recipe.tasks)}; settings: {settings or 'none'}"]
+    return _show(arguments, facts, "\n".join(lines))
 
 # %% ../nbs/workshop/13_cli.ipynb #488f7fa4
 def _do_evaluate(arguments: argparse.Namespace) -> int:
@@ -411,7 +509,8 @@ def _do_export(arguments: argparse.Namespace) -> int:
     else:
         facts = check_model(arguments.model)
         path, wanted = arguments.file, Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"])
-        keep = {name: facts[name] for name in ("task", "figures", "provenance", "license")}
+        wished = ("task", "figures", "provenance", "license", "thresholds", "groups")
+        keep = {name: facts[name] for name in wished if name in facts}
         difference = export_onnx(load_model(arguments.model).model, path, wanted, facts["classes"], **keep)
     entry = {"file": str(path), "bytes": path.stat().st_size, "largest_difference": difference}
     return _show(arguments, entry, f"{path}: {path.stat().st_size / 1e6:.1f} MB; its probabilities differ from PyTorch's "
@@ -473,8 +572,13 @@ def _add_training(commands: Any) -> None:
     train.add_argument("task", help="breeds, species, or a folder with one sub-folder of photos for each class")
     train.add_argument("--model", type=Path, help="where the model goes (default: models/NAME)")
     train.add_argument("--epochs", type=_count, help="of fine-tuning; 0: only a linear head (default: what suits the machine)")
-    for command in (course, train):
-        command.add_argument("--seed", type=_count, default=0, help="seed of the training (default: 0)")
+    train.add_argument("--recipe", metavar="NAME", help=f"how to train; pets-learn recipes lists them (default: {RECIPE})")
+    train.add_argument("--config", type=Path, metavar="FILE",
+                       help="TOML file with recipe, epochs, seed and the recipe's own settings")
+    _add(commands, "recipes", _do_recipes, "list the ways to train",
+         "List the recipes for pets-learn train, what each is for, and its settings.", "recipes")
+    for command, seed in ((course, 0), (train, None)):
+        command.add_argument("--seed", type=_count, default=seed, help="seed of the training (default: 0)")
         command.add_argument("--fresh", action="store_true",
                              help="train again even if the same model is there; forget an interrupted training")
 
@@ -491,7 +595,8 @@ def _add_using(commands: Any) -> None:
                "Say what is on photos, without any network. Exit code 1 if one of them could not be read.",
                "predict cat.jpg holidays/ --top 2")
     ask.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo, a folder, a pattern such as '*.jpg', or - for standard "
-                     "input: paths, one on each line, or the bytes of one photo")
+                     "input: paths, one on each line (or as find -print0 writes them), or "
+                     "the bytes of one photo")
     ask.add_argument("--jsonl", action="store_true", help="print one line of JSON for each photo, as soon as it is there")
     ask.add_argument("--model", type=Path, help="folder of a saved classifier, or an ONNX file (default: models/breeds, else "
                      "models/species, else the one that comes with the package)")

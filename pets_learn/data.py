@@ -671,6 +671,7 @@ def _photo_reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "the file is empty" if path.stat().st_size == 0 else "it is not a JPEG, PNG, GIF, BMP or WebP file"
     if isinstance(error, MemoryError): return "there is not enough memory for it"
+    if isinstance(error, OSError) and error.errno and error.strerror: return f"it cannot be opened ({error.strerror})"
     return f"it is cut short or damaged ({error or type(error).__name__})"
 
 # %% ../nbs/workshop/02_data.ipynb #acf1371c
@@ -721,14 +722,15 @@ _ORIENTATION = 0x0112 # EXIF tag: how the camera was held; 1 is upright
 # %% ../nbs/workshop/02_data.ipynb #d92ebd0d
 def _read_near(path: Path, size: int) -> Image.Image:
     "The photo in RGB, upright; a large plain JPEG comes reduced, with both sides still at least `size`."
-    if not path.is_file(): return read_photo(path)  # which says why not; a pipe would be waited for
     try:
+        if not path.is_file(): return read_photo(path)  # which says why not; a pipe would be waited for
         with Image.open(path, formats=["JPEG"]) as photo:
             small_enough = photo.width * photo.height <= MAX_PIXELS
             if photo.mode == "RGB" and min(photo.size) >= 2 * size and small_enough and photo.getexif().get(_ORIENTATION, 1) == 1:
                 photo.draft("RGB", (size, size))
                 photo.load()
                 return photo
+    except BadPhoto: raise
     except Exception:  # noqa: S110 - whatever it was, read_photo meets it again and says it well
         pass
     return read_photo(path)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ from .data import METHODS, BadPhoto, decode_photo, only_one, shown
 from .run import BadSetting, PetsLearnError, evaluation_mode, versions, write_atomically
 
 # %% auto #0
-__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'LIMITS', 'PETS_LICENSE', 'BATCH',
+__all__ = ['INPUT', 'OPSET', 'TOLERANCE', 'FORMAT', 'WEIGHTS', 'ONNX', 'FACTS', 'CARD', 'LIMITS', 'PETS_LICENSE', 'BATCH', 'PART',
            'SMALLEST', 'Preprocessing', 'BadModel', 'architecture', 'tiny_cnn', 'build', 'other_outputs', 'export_onnx',
            'model_card', 'save_model', 'check_model', 'model_facts', 'Answer', 'Classifier', 'Model', 'load_model',
            'load_classifier', 'add_onnx', 'halve_onnx', 'save_compact']
@@ -200,7 +200,8 @@ def other_outputs(
     first = next(network.parameters(), torch.zeros(0))
     with evaluation_mode(network), torch.inference_mode():
         found = give(torch.zeros(2, 3, size, size, device=first.device, dtype=first.dtype))
-    if "logits" not in found: raise BadSetting(f"the network's outputs are {', '.join(found)}; one of them must be the logits")
+    if not isinstance(found, dict) or "logits" not in found:
+        raise BadSetting("the network's outputs must be a dictionary, and one of them must be called logits")
     names = [name for name in found if name != "logits"]
     if wrong := [name for name in names if len(found[name]) != 2 or name == "probabilities"]:
         raise BadSetting(f"the network's output {wrong[0]!r} cannot be kept; give one row for each photo, and another name")
@@ -227,8 +228,22 @@ def _torch_others(network: nn.Module, inputs: np.ndarray) -> list[np.ndarray]:
     "What PyTorch gives for the other outputs."
     import torch
     if not callable(getattr(network, "outputs", None)): return []
+    first = next(network.parameters(), torch.zeros(0))
     with evaluation_mode(network), torch.inference_mode():
-        return [value.numpy() for value in _with_outputs(network)(torch.from_numpy(inputs))[1:]]
+        found = _with_outputs(network)(torch.from_numpy(inputs).to(first.device, first.dtype))
+        return [value.cpu().numpy() for value in found[1:]]
+
+def _check_others(network: nn.Module, inputs: np.ndarray, limits: Mapping[str, float]) -> dict[str, np.ndarray]:
+    "The other outputs by name. Raises `BadSetting` unless they are finite and give the familiarity that a limit speaks of."
+    others = dict(zip(other_outputs(network, inputs.shape[-1]), _torch_others(network, inputs), strict=True))
+    for name, value in others.items():
+        if not np.isfinite(value).all(): raise BadSetting(f"the network's {name} is not finite; it was not saved")
+    familiarity = others.get("familiarity")
+    if familiarity is not None and familiarity.shape != inputs.shape[:1]:
+        raise BadSetting(f"the network's familiarity has shape {familiarity.shape} for {len(inputs)} photos; give a number each")
+    if familiarity is None and "familiarity" in limits:
+        raise BadSetting("there is a threshold for the familiarity, but the network gives none; leave it out")
+    return others
 
 # %% ../nbs/workshop/12_deploy.ipynb #81978baf
 def _probe(preprocessing: Preprocessing) -> np.ndarray:
@@ -258,7 +273,9 @@ def _check_answers(answers: np.ndarray, count: int, classes: int) -> None:
         raise BadSetting("the network's answers are not finite; its training went wrong, and it was not saved")
 
 # %% ../nbs/workshop/12_deploy.ipynb #d532398d
-def _check_rebuilt(model: nn.Module, network: nn.Module, preprocessing: Preprocessing, classes: int) -> None:
+def _check_rebuilt(
+    model: nn.Module, network: nn.Module, preprocessing: Preprocessing, classes: int, limits: Mapping[str, float] | None = None,
+) -> None:
     "Raise `BadSetting` unless both networks take such photos, give such answers, and give the same."
     inputs = _probe(preprocessing)
     try:
@@ -268,10 +285,14 @@ def _check_rebuilt(model: nn.Module, network: nn.Module, preprocessing: Preproce
         raise BadSetting(f"the network does not take photos of {preprocessing.size} pixels: {_first_line(error)}") from error
     first = next(model.parameters(), None)
     exact = first is None or (first.device.type == "cpu" and first.dtype.itemsize >= 4)
-    difference, largest = float(np.abs(trained - rebuilt).max()), float(np.abs(trained).max())
-    if not difference <= (1e-3 if exact else 5e-2) * largest:  # a GPU or half precision rounds more
-        raise BadSetting(f"the rebuilt network answers otherwise, logits differ by up to {difference:.2g}; "
-                         "give the builder and the arguments that the trained one was built with")
+    others, again = _check_others(model, inputs, limits or {}), _check_others(network, inputs, limits or {})
+    if others.keys() != again.keys():
+        raise BadSetting(f"the rebuilt network gives {', '.join(again) or 'nothing more'}, the trained one {', '.join(others)}")
+    for name, one in ({"logits": trained} | others).items():
+        difference, largest = float(np.abs(one - ({"logits": rebuilt} | again)[name]).max()), float(np.abs(one).max())
+        if not difference <= (1e-3 if exact else 5e-2) * largest:  # a GPU or half precision rounds more
+            raise BadSetting(f"the rebuilt network answers otherwise, its {name} differ by up to {difference:.2g}; "
+                             "give the builder and the arguments that the trained one was built with")
 
 # %% ../nbs/workshop/12_deploy.ipynb #a0f1b9f1
 OPSET = 18       # the version of ONNX's operators in exported files
@@ -407,6 +428,8 @@ def _checked_thresholds(thresholds: Mapping[str, Any]) -> dict[str, float]:
         if name not in LIMITS: raise BadSetting(f"there is no threshold {name!r}; choose from {', '.join(LIMITS)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
             raise BadSetting(f"the threshold {name} is {value!r}; give a number")
+        if name == "probability" and not 0 <= value <= 1:
+            raise BadSetting(f"the threshold probability is {value!r}; give a number from 0 to 1")
     return dict(thresholds)
 
 def _checked_groups(groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> dict[str, list[str]]:
@@ -414,6 +437,8 @@ def _checked_groups(groups: Mapping[str, Sequence[str]], classes: Sequence[str])
     if groups and sorted(members) != sorted(classes):
         odd = sorted(set(classes) ^ set(members)) or ["one is named twice"]
         raise BadSetting(f"every class belongs to one group: {', '.join(odd)}")
+    if empty := [name for name, group in groups.items() if not group]:
+        raise BadSetting(f"the group {empty[0]} has no class; give it one, or leave it out")
     return {name: list(group) for name, group in groups.items()}
 
 def _more(
@@ -494,6 +519,7 @@ def export_onnx(
              **_more(thresholds, groups, names)}
     network = copy.deepcopy(model).cpu()  # the comparison is between two programs on one device
     _check_answers(_torch_answers(network, _probe(preprocessing)), 5, len(names))
+    _check_others(network, _probe(preprocessing), thresholds or {})
     content, difference = _onnx_file(network, preprocessing, facts | {"weights_sha256": _sha256(_weights(model))})
     with write_atomically(file) as opened: opened.write(content)
     return difference
@@ -683,7 +709,7 @@ def save_model(
              "license": license, "extra": _plain(extra or {}, "extra"), **_more(thresholds, groups, names)}
     weights = _weights(model)
     network = _rebuilt(builder, arguments, weights)
-    _check_rebuilt(model, network, preprocessing, len(names))
+    _check_rebuilt(model, network, preprocessing, len(names), thresholds)
     facts |= {"parameters": sum(p.numel() for p in network.parameters()), "versions": versions(),
               "date": date.today().isoformat()}
     files, about = _files(network, facts, weights, onnx)
@@ -709,6 +735,7 @@ def model_facts(
 
 # %% ../nbs/workshop/12_deploy.ipynb #f33aaf94
 BATCH = 32  # photos in memory at a time, however many are asked for
+PART = 4    # photos that a thread of `Classifier.answer` decodes and asks about at once
 
 # %% ../nbs/workshop/12_deploy.ipynb #ed0871a4
 @dataclass(frozen=True)
@@ -742,12 +769,13 @@ class Classifier:
         paths: Sequence[str | os.PathLike[str]], # Photo files
     ) -> list[np.ndarray | BadPhoto]:
         "Each photo as (3, size, size) uint8, or why it cannot be read, in order."
-        def attempt(path: str | os.PathLike[str]) -> np.ndarray | BadPhoto:
-            try: return self.preprocessing(path)
-            except BadPhoto as error: return error
+        if len(paths) == 1: return [self._decoded(paths[0])]
+        with ThreadPoolExecutor(_cores()) as pool: return list(pool.map(self._decoded, paths))
 
-        if len(paths) == 1: return [attempt(paths[0])]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return list(pool.map(attempt, paths))
+    def _decoded(self, path: str | os.PathLike[str]) -> np.ndarray | BadPhoto:
+        try: return self.preprocessing(path)
+        except BadPhoto as error: return error
+        except MemoryError: return BadPhoto(f"{Path(path).name} cannot be used as a photo: there is not enough memory for it")
 
     def probabilities(
         self,
@@ -791,19 +819,26 @@ class Classifier:
     ) -> Iterator[Answer | BadPhoto]:
         """For each photo, in order, an `Answer`; or a `BadPhoto` that says why there is none.
 
-        Photos are decoded while others are being classified, never more than a few batches ahead. Raises `BadSetting` for `top`
-        below 1.
+        With ONNX Runtime each of several threads decodes a few photos and asks the network about them, never many photos ahead.
+        That is quickest where the network itself takes one thread: `load_classifier(folder, threads=1)`. Raises `BadSetting` for
+        `top` below 1.
         """
         if top < 1: raise BadSetting(f"top is {top}; ask for at least 1 class")
         files = iter(_as_list(paths) if not isinstance(paths, Iterator) else paths)
-        batches = iter(lambda: list(islice(files, BATCH)), [])
-        with ThreadPoolExecutor(1) as ahead:
-            coming: deque[Any] = deque()
-            for batch in chain(batches, (None, None)):
-                coming.append(None if batch is None else ahead.submit(self.decode, batch))
-                if len(coming) > 2 and (ready := coming.popleft()) is not None: yield from self._answers(ready.result(), top)
-            for ready in coming:
-                if ready is not None: yield from self._answers(ready.result(), top)
+        parts = iter(lambda: list(islice(files, PART)), [])
+        threads = _cores() if isinstance(self.run, _Session) else 1  # PyTorch's networks have a mode, which threads would share
+        with ThreadPoolExecutor(threads) as pool:
+            coming = deque(pool.submit(self._part, part, top) for part in islice(parts, 4 * threads))
+            try:
+                while coming:
+                    done = coming.popleft().result()
+                    if part := next(parts, None): coming.append(pool.submit(self._part, part, top))
+                    yield from done
+            finally:
+                for future in coming: future.cancel()  # whoever asked has gone
+
+    def _part(self, paths: Sequence[str | os.PathLike[str]], top: int) -> list[Answer | BadPhoto]:
+        return list(self._answers([self._decoded(path) for path in paths], top))
 
     def _answers(self, photos: list[np.ndarray | BadPhoto], top: int) -> Iterator[Answer | BadPhoto]:
         good = [photo for photo in photos if not isinstance(photo, BadPhoto)]
@@ -836,6 +871,8 @@ class Classifier:
 
 # %% ../nbs/workshop/12_deploy.ipynb #960095c5
 def _as_list(paths: Any) -> list[Any]: return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+
+def _cores() -> int: return min(8, os.cpu_count() or 1)
 
 # %% ../nbs/workshop/12_deploy.ipynb #022a95b0
 @dataclass
@@ -943,6 +980,8 @@ def save_compact(
 
     model.json then says how far its probabilities were from those of the original. Raises `BadModel` where there is no ONNX file.
     """
+    if Path(target).resolve() == Path(folder).resolve():
+        raise BadSetting("the copy would replace the model itself; give another folder")
     facts, (content,) = _read_model(folder, [ONNX])
     small = halve_onnx(content)
     inputs = _probe(Preprocessing(facts["preprocessing"]["size"], facts["preprocessing"]["method"]))

@@ -9,7 +9,7 @@ import _thread, ast, gc, hashlib, importlib.util, inspect, io, itertools, json, 
 import threading, time, traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from numbers import Integral
@@ -24,8 +24,9 @@ from .run import (BadSetting, PetsLearnError, Scale, device, environment, figure
                             scale_name, seed_everything, versions, write_atomically)
 
 # %% auto #0
-__all__ = ['RUNS_FOLDER', 'grid', 'Run', 'Experiment', 'best_rows', 'Results', 'grid_figures', 'read_journal', 'RunsFailed',
-           'planned', 'run_experiment', 'train_digits', 'experiments', 'plot_ranges', 'declared', 'reproduce']
+__all__ = ['RUNS_FOLDER', 'RECIPE_TASKS', 'grid', 'Run', 'Experiment', 'best_rows', 'Results', 'grid_figures', 'read_journal',
+           'RunsFailed', 'planned', 'run_experiment', 'train_digits', 'experiments', 'plot_ranges', 'declared',
+           'reproduce', 'Recipe', 'all_recipes']
 
 # %% ../nbs/workshop/11_experiments.ipynb #05d9b933
 if TYPE_CHECKING:  # both take long to import: the command line needs neither to print its help
@@ -788,12 +789,18 @@ def _record(chapter: str, all_results: Sequence[Results], fresh: bool) -> Path |
     return record(chapter, figures, runs[0]["data"], sum(run["seconds"] for run in runs), fresh, newest)
 
 # %% ../nbs/workshop/11_experiments.ipynb #24c532bd
-def _with_experiments() -> list[str]:
-    "The chapters whose module defines `experiments`, found without importing any."
+def _with_function(name: str) -> list[str]:
+    "The chapters whose module defines this function, found without importing any."
     root = Path(next(iter(importlib.import_module("pets_learn").__path__)))
     found = [path.relative_to(root).with_suffix("") for path in root.rglob("*.py")
-             if re.search(r"^def experiments\(", path.read_text(encoding="utf-8"), re.MULTILINE)]
+             if re.search(rf"^def {name}\(", path.read_text(encoding="utf-8"), re.MULTILINE)]
     return sorted((path if len(path.parts) > 1 else "workshop"/path).as_posix() for path in found)
+
+def _with_experiments() -> list[str]: return _with_function("experiments")
+
+def _module_of(chapter: str) -> Any:
+    part, name = chapter.split("/")
+    return importlib.import_module(f"pets_learn.{name}" if part == "workshop" else f"pets_learn.{part}.{name}")
 
 def declared(
     chapter: str, # Part and chapter, such as "pets/cnn"
@@ -801,8 +808,7 @@ def declared(
     "What a chapter's function `experiments` returns, as a list. Raises `BadSetting` for a chapter without one."
     unknown = f"there is no chapter {chapter!r}; these have experiments: {', '.join(_with_experiments())}"
     if not re.fullmatch(r"\w+/\w+", chapter): raise BadSetting(unknown)
-    part, name = chapter.split("/")
-    try: module = importlib.import_module(f"pets_learn.{name}" if part == "workshop" else f"pets_learn.{part}.{name}")
+    try: module = _module_of(chapter)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pets_learn"): raise BadSetting(unknown) from error
         raise PetsLearnError(f"{error}; install it and run this again") from error
@@ -842,3 +848,48 @@ def reproduce(
         if not wanted: raise BadSetting(f"no experiment of {chapter} was chosen; it has: {', '.join(known)}")
         done = [run_experiment(experiment, workers, seeds, folder, threads) for experiment in wanted]
         return _record(chapter, done, fresh=only is None)
+
+# %% ../nbs/workshop/11_experiments.ipynb #68f0264f
+RECIPE_TASKS = ("breeds", "species", "folder")
+
+@dataclass(frozen=True)
+class Recipe:
+    "A way to train a classifier, as a chapter declares it."
+    name: str                   # For the command line, such as "first_hour"
+    summary: str                # One line: what it does
+    tasks: tuple[str, ...]      # What it can train, of `RECIPE_TASKS`; "folder" is a folder of the user's own photos
+    train: Callable[..., Any]   # (photos, seed=, checkpoint=, **settings) -> `start.classifier.TrainedClassifier`
+    defaults: dict[str, Any] = field(default_factory=dict) # Its settings; None where the value follows from the rest
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z]\w*", self.name, re.ASCII):
+            raise BadSetting(f"{self.name!r} is no name of a recipe; use small letters, digits and _")
+        if unknown := set(self.tasks) - set(RECIPE_TASKS):
+            raise BadSetting(f"the recipe {self.name} names {min(unknown)!r}; tasks are {', '.join(RECIPE_TASKS)}")
+        try: inspect.signature(self.train).bind(None, seed=0, checkpoint=None, **self.defaults)
+        except TypeError as error:
+            raise BadSetting(f"the recipe {self.name} cannot be called with photos, seed, checkpoint and its settings: {error}; "
+                             "name its settings as the arguments of its function") from error
+
+    def settings(
+        self,
+        given: Mapping[str, Any], # Those that differ from the defaults
+    ) -> dict[str, Any]:
+        "All settings. Raises `BadSetting` for an unknown name and for a value of another kind than the default."
+        for name, value in given.items():
+            if name not in self.defaults:
+                raise BadSetting(f"the recipe {self.name} has no setting {name!r}; it has {', '.join(self.defaults) or 'none'}")
+            default = self.defaults[name]
+            kind = int if default is None else type(default)
+            fits = type(value) is kind or (kind is float and type(value) is int) or (value is None and default is None)
+            if not fits: raise BadSetting(f"the setting {name} of {self.name} is {value!r}; give a value of type {kind.__name__}")
+        return self.defaults | dict(given)
+
+def all_recipes() -> dict[str, Recipe]:
+    "The recipes of all chapters by name. Raises `BadSetting` for two of the same name."
+    found: dict[str, Recipe] = {}
+    for chapter in _with_function("recipes"):
+        for recipe in _module_of(chapter).recipes():
+            if recipe.name in found: raise BadSetting(f"{chapter} and another chapter have a recipe {recipe.name!r}; rename one")
+            found[recipe.name] = recipe
+    return found

@@ -122,6 +122,119 @@ def test_species_come_from_breeds(place, capsys):
     assert code == 0 and judged["left_out"] == 0 and len(judged["confusion"]) == 2
 
 
+def test_recipes_are_listed(place, capsys):
+    code, out, _ = run(capsys, "recipes")
+    assert code == 0 and "first_hour" in out and "binary_cnn" in out and "learning_rate = 0.001" in out
+    found = {entry["name"]: entry for entry in json.loads(run(capsys, "recipes", "--json")[1])}
+    assert found["binary_cnn"]["tasks"] == ["species"] and found["first_hour"]["defaults"] == {"epochs": None, "refit": True}
+    assert found["transfer"]["tasks"] == ["breeds", "species", "folder"]
+
+
+def test_a_recipe_with_a_network_and_photos_of_its_own(place, capsys, monkeypatch):
+    from pets_learn.start import classifier
+
+    (place / "train.toml").write_text('recipe = "binary_cnn"\nepochs = 1\nseed = 3\nbatch_size = 16\n')
+    words = ("train", "species", "--config", "train.toml", "--json")
+
+    def full(*_, **__):
+        raise cli.PetsLearnError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "save_classifier", full)
+        assert run(capsys, *words)[0] == 2
+    code, out, err = run(capsys, *words)
+    facts = json.loads(out)
+    assert code == 0 and "checkpoint" in err, "what was trained before the failure is not trained again"
+    assert (facts["builder"], facts["arguments"]) == ("pets_learn.pets.cnn:binary_cnn", {"side": 150})
+    assert (facts["preprocessing"]["size"], facts["preprocessing"]["method"]) == (150, "squash")
+    assert facts["classes"] == ["cat", "dog"] and facts["provenance"]["choices"]["batch_size"] == 16
+    assert facts["extra"]["recipe"] == facts["extra"]["order"]["recipe"] == "binary_cnn" and facts["provenance"]["seed"] == 3
+    assert facts["figures"]["accuracy"]["count"] == len(pet_photos(per_breed=4).rows("test")), "the published test photos"
+    stamp = (place / "models" / "species" / "model.json").stat().st_mtime_ns
+    code, out, err = run(capsys, *words)
+    assert code == 0 and "Training" not in err and (place / "models" / "species" / "model.json").stat().st_mtime_ns == stamp
+    Image.new("RGB", (50, 40), "orange").save(place / "cat.png")
+    code, out, _ = run(capsys, "predict", "cat.png", "--json")
+    (entry,) = json.loads(out)
+    assert code == 0 and entry["answers"][0]["class"] in ("cat", "dog") and len(entry["answers"]) == 2
+    code, out, _ = run(capsys, "evaluate", "models/species", "--json")
+    judged = json.loads(out)
+    assert code == 0 and judged["left_out"] == 0 and len(judged["confusion"]) == 2
+    (place / "train.toml").write_text('recipe = "binary_cnn"\nepochs = 1\nseed = 3\nbatch_size = 8\n')
+    assert "Training species by the recipe binary_cnn" in run(capsys, *words)[2], "another setting is another training"
+    assert not list((place / "models").glob(".*")), "no checkpoint is left"
+
+
+def test_the_recipe_of_cures_against_overfitting(place, capsys):
+    (place / "train.toml").write_text('recipe = "cures"\nepochs = 1\ncure = "dropout"\nside = 48\n')
+    code, out, _ = run(capsys, "train", "species", "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["builder"] == "pets_learn.pets.overfitting:regularized_cnn"
+    assert facts["arguments"] == {"side": 48, "dropout": 0.5, "batch_norm": False}
+    Image.new("RGB", (50, 40), "orange").save(place / "cat.png")
+    code, out, _ = run(capsys, "predict", "cat.png", "--json")
+    assert code == 0 and {answer["class"] for answer in json.loads(out)[0]["answers"]} == {"cat", "dog"}
+    (place / "train.toml").write_text('recipe = "cures"\nepochs = 1\ncure = "prayer"\nside = 48\n')
+    code, _, err = run(capsys, "train", "species", "--config", "train.toml")
+    assert code == 2 and "no cure 'prayer'" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(("recipe", "builder"), [("breeds_today", "breed_resnet"), ("breeds_document", "breed_cnn")])
+def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, recipe, builder):
+    (place / "train.toml").write_text(f'recipe = "{recipe}"\nseen = 16\n')
+    code, out, _ = run(capsys, "train", str(colors), "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["builder"] == f"pets_learn.pets.breeds:{builder}" and facts["classes"] == ["blue", "red"]
+
+
+def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):
+    (place / "train.toml").write_text('recipe = "transfer"\ndecide = false\nepochs = 1\n')
+    code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["classes"] == ["blue", "red"] and facts["extra"]["recipe"] == "transfer"
+    choices = facts["provenance"]["choices"]
+    assert (choices["share"], choices["temperature"], choices["epochs"]) == (0.5, 0.62, 1), "those of the chapter"
+    assert run(capsys, "predict", colors / "red", "--model", "models/colors")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("", "--recipe nothing", "no recipe 'nothing'; choose from"),
+        ("", "--recipe binary_cnn", "trains species, not breeds"),
+        ("recipe = 'nothing'", "", "choose from"),
+        ("epoch = 3", "", "no setting 'epoch'; it has epochs, refit"),
+        ("refit = 'yes'", "", "type bool"),
+        ("seed = 1.5", "", "whole number"),
+        ("epochs = -1", "", "whole number"),
+        ("recipe = 3", "", "give a name"),
+        ("[first_hour]", "", "without a table"),
+        ("epochs =", "", "is no TOML file"),
+    ],
+)
+def test_settings_that_no_recipe_has(place, capsys, text, words, message):
+    (place / "train.toml").write_text(text)
+    code, out, err = run(capsys, "train", "breeds", "--config", "train.toml", *words.split())
+    assert code == 2 and message in err and not out and not (place / "models").exists()
+
+
+def test_the_command_line_counts_more_than_the_file(place, colors, capsys):
+    (place / "train.toml").write_text("epochs = 3\nseed = 5\nrefit = false\n")
+    code, out, _ = run(capsys, "train", "colors", "--config", "train.toml", "--epochs", 1, "--json")
+    order = json.loads(out)["extra"]["order"]
+    assert code == 0 and (order["epochs"], order["seed"], order["refit"]) == (1, 5, False) and "recipe" not in order
+
+
+def test_help_of_train_loads_no_recipe():
+    code = (
+        "import sys; from pets_learn.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'fastai', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--recipe" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -205,7 +318,7 @@ def test_predict_imports_no_torch(trained):
     code = (
         "import sys; from pets_learn.cli import main\n"
         f"code = main(['predict', {str(trained / 'colors' / 'red' / '0-0.jpg')!r}, '--model', {str(trained / 'model')!r}])\n"
-        "slow = {'torch', 'fastai', 'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "slow = {'torch', 'fastai', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'onnx', 'tqdm'} & set(sys.modules)\n"
         "print(sorted(slow)); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -335,6 +448,26 @@ def test_sixteen_bits_and_transparency_mean_what_they_show(trained, place, capsy
     assert code == 0 and found[0] == found[1] and found[2] == found[3] != found[0]
 
 
+def test_first_frames_palettes_and_half_transparency(trained, place, capsys):
+    """An animation answers as its first frame, a half transparent photo as on white, whatever the file is called."""
+    red, blue = Image.new("RGB", (64, 48), (210, 40, 50)), Image.new("RGB", (64, 48), (40, 60, 200))
+    red.save(place / "red.png")
+    for name in ("animated.gif", "animated.webp"):
+        red.save(place / name, save_all=True, append_images=[blue], lossless=True)
+    red.convert("P", palette=Image.Palette.ADAPTIVE).save(place / "palette.gif")
+    red.save(place / "called.png", "BMP")
+    for name in ("animated.gif", "animated.webp", "palette.gif", "called.png"):
+        code, out, err = run(capsys, "predict", place / name, place / "red.png", "--model", trained / "model", "--jsonl")
+        one, other = (json.loads(line)["answers"] for line in out.splitlines())
+        assert (code, err) == (0, "") and one[0]["class"] == other[0]["class"] == "red"
+        assert abs(one[0]["probability"] - other[0]["probability"]) < 0.02, name
+    Image.new("RGBA", (64, 48), (0, 0, 0, 51)).save(place / "half.png")
+    Image.new("RGB", (64, 48), (204, 204, 204)).save(place / "gray.png")
+    out = run(capsys, "predict", place / "half.png", place / "gray.png", "--model", trained / "model", "--jsonl")[1]
+    one, other = (json.loads(line)["answers"] for line in out.splitlines())
+    assert abs(one[0]["probability"] - other[0]["probability"]) < 0.02
+
+
 def test_folders_patterns_and_standard_input(trained, place, capsys, monkeypatch):
     colors = trained / "colors"
     count = len(list(colors.rglob("*.jpg")))
@@ -363,6 +496,109 @@ def test_name_with_a_line_break_stays_on_one_line(trained, place, capsys):
     assert code == 0 and json.loads(out)["photo"] == str(odd)
     code, out, _ = run(capsys, "predict", odd, "--model", trained / "model")
     assert code == 0 and out.count("\n") == 1
+
+
+def test_names_that_stand_for_nothing_leave_the_rest_answered(trained, place, capsys):
+    good = trained / "colors" / "red" / "0-0.jpg"
+    (place / "letters").mkdir()
+    (place / "letters" / "letter.txt").write_text("Dear cat,")
+    (place / "clear\x1b[2J.jpg").write_text("no photo")
+    names = {
+        "x" * 300 + ".jpg": "cannot be opened (File name too long)",
+        "nothing-*.jpg": "no file fits",
+        "a**b": "no file fits" if sys.version_info < (3, 13) else "",
+        "letters": "holds no photos",
+        "clear\x1b[2J.jpg": "clear\\x1b[2J.jpg cannot be used",
+    }
+    for name, words in names.items():
+        code, out, err = run(capsys, "predict", good, name, good, "--model", trained / "model")
+        assert code == 1 and out.count(f"{good}: red") == 2 and err.count("\n") == 1, name
+        assert err.startswith("pets-learn: ") and words in err and "\x1b" not in err
+    secret = place / "secret.jpg"
+    shutil.copyfile(good, secret)
+    secret.chmod(0)
+    if not os.access(secret, os.R_OK):
+        assert "Permission denied" in run(capsys, "predict", secret, "--model", trained / "model")[2]
+    code, _, err = run(capsys, "predict", good, "--json", "--jsonl", "--model", trained / "model")
+    assert code == 2 and "either --json or --jsonl" in err
+
+
+def test_links_that_lead_in_circles(trained, place, capsys):
+    shutil.copytree(trained / "colors", place / "colors")
+    (place / "colors" / "circle").symlink_to(place / "colors")
+    (place / "colors" / "red" / ".hidden.jpg").write_text("no photo")
+    words = ("--model", trained / "model", "--jsonl")
+    assert run(capsys, "predict", "colors", *words)[1].count("\n") == 20
+    for pattern in ("colors/*/0-1.jpg", str(place / "**" / "0-1.jpg"), "**/0-1.jpg"):
+        code, out, _ = run(capsys, "predict", pattern, *words)
+        found = [Path(json.loads(line)["photo"]).parent.name for line in out.splitlines()]
+        assert code == 0 and found == ["blue", "red"], pattern
+    assert run(capsys, "predict", "colors/red/*", *words)[1].count("\n") == 10
+    assert "cannot be used" in run(capsys, "predict", "colors/red/.h*", *words)[1], "named, so meant"
+
+
+class Pipe:
+    """Standard input that holds these bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+def test_lists_on_standard_input(trained, place, capsys, monkeypatch):
+    good = trained / "colors" / "red" / "0-0.jpg"
+    for name in ("two\nlines.jpg", "BMW.jpg", "RIFFRAFF.jpg"):
+        shutil.copyfile(good, place / name)
+    lists = [
+        (b"BMW.jpg\n\nabsent.png\r\nBMW.jpg", ["BMW.jpg", "absent.png", "BMW.jpg"]),
+        (b"two\nlines.jpg\0BMW.jpg\0absent.png\0", ["two\nlines.jpg", "BMW.jpg", "absent.png"]),
+        (b"RIFFRAFF.jpg\nabsent.png", ["RIFFRAFF.jpg", "absent.png"]),
+        (b"absent \xff.png\nBMW.jpg", [os.fsdecode(b"absent \xff.png"), "BMW.jpg"]),
+    ]
+    for content, names in lists:
+        monkeypatch.setattr(sys, "stdin", Pipe(content))
+        code, out, _ = run(capsys, "predict", "-", "--model", trained / "model", "--jsonl")
+        entries = [json.loads(line) for line in out.splitlines()]
+        assert code == 1 and [entry["photo"] for entry in entries] == names
+        assert ["error" in entry for entry in entries] == [name.startswith("absent") for name in names]
+    for content in (b"", b"\n\n", b"\0\0\0\x18ftypheic" + bytes(99)):
+        monkeypatch.setattr(sys, "stdin", Pipe(content))
+        code, out, err = run(capsys, "predict", good, "-", "--model", trained / "model")
+        assert code == 1 and out.count("\n") == 1 and "neither paths" in err
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_a_photo_of_each_kind_on_standard_input(trained, place, capsys, monkeypatch, kind):
+    Image.new("RGB", (64, 48), (210, 40, 50)).save(place / "photo", kind)
+    monkeypatch.setattr(sys, "stdin", Pipe((place / "photo").read_bytes()))
+    code, out, err = run(capsys, "predict", "-", "--model", trained / "model")
+    assert (code, err) == (0, "") and out.startswith("standard input: red ")
+    monkeypatch.setattr(sys, "stdin", Pipe((place / "photo").read_bytes()[:60]))
+    assert run(capsys, "predict", "-", "--model", trained / "model")[:2] == (1, "")
+
+
+def test_a_photo_too_large_for_the_memory_does_not_stop_the_others(trained, place, capsys, monkeypatch):
+    from pets_learn import deploy
+
+    for name in ("a.jpg", "large.jpg", "z.jpg"):
+        shutil.copyfile(trained / "colors" / "red" / "0-0.jpg", place / name)
+    real = deploy.decode_photo
+
+    def decode(path, *rest):
+        if Path(path).name == "large.jpg":
+            raise MemoryError
+        return real(path, *rest)
+
+    monkeypatch.setattr(deploy, "decode_photo", decode)
+    code, out, err = run(capsys, "predict", place, "--model", trained / "model")
+    assert code == 1 and out.count("red") == 2 and "large.jpg cannot be used as a photo: there is not enough memory" in err
+
+
+def test_a_bar_is_for_terminals_only(trained, place, capsys, monkeypatch):
+    red = trained / "colors" / "red"
+    assert run(capsys, "predict", red, "--model", trained / "model")[2] == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert "photos" in run(capsys, "predict", red, "--model", trained / "model")[2]
+    assert run(capsys, "predict", red / "0-0.jpg", "--model", trained / "model")[2] == "", "one photo needs no bar"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
@@ -493,7 +729,7 @@ def test_data_says_what_is_missing(place, capsys, monkeypatch):
 
 
 def test_help_of_every_command_has_an_example(capsys):
-    for command in ("course", "train", "evaluate", "predict", "export", "reproduce", "data"):
+    for command in ("course", "train", "recipes", "evaluate", "predict", "export", "reproduce", "data"):
         code, out, _ = run(capsys, command, "--help")
         assert code == 0 and f"example: pets-learn {command}" in out and "--json" in out
 

@@ -231,6 +231,179 @@ def test_an_answer_that_differs_is_not_exported(model, tmp_path, monkeypatch):
     assert not (tmp_path / "m").exists()
 
 
+# More outputs than one
+
+
+class Outspoken(nn.Module):
+    """Also says how bright a photo is, as its familiarity, and shows its first maps as the evidence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps, self.head = nn.Conv2d(3, 3, 3, stride=4), nn.Linear(3, 3)
+
+    def outputs(self, photos: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = self.maps(photos)
+        logits, brightness = 9 * self.head(maps.mean(dim=(2, 3))), photos.mean(dim=(1, 2, 3))
+        return {"evidence": maps, "logits": logits, "familiarity": brightness - 0.25}
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return self.outputs(photos)["logits"]
+
+
+@pytest.fixture
+def outspoken(monkeypatch) -> Outspoken:
+    """Such a network, whose class is registered as a builder while the test runs."""
+
+    def builder() -> Outspoken:
+        return Outspoken()
+
+    builder.__dict__["architecture"] = "pets_learn.deploy:outspoken"
+    monkeypatch.setattr(deploy, "_registered", lambda name: builder)
+    seed_everything(0)
+    return Outspoken().eval()
+
+
+GROUPS = {"cat": ["Maine_Coon", "猫"], "dog": ["Ängström-Hund"]}
+TOLD = {"builder": "pets_learn.deploy:outspoken", "arguments": {}, "groups": GROUPS}
+
+
+def test_all_outputs_come_through_the_file(outspoken, tmp_path):
+    run = load_classifier(save(outspoken, tmp_path / "m", **TOLD)).run
+    inputs = photos(5).astype(np.float32) / 255
+    with torch.no_grad():
+        expected = outspoken.outputs(torch.from_numpy(inputs))
+    assert run.outputs[0] == "probabilities" and set(run.outputs) == {"probabilities", "evidence", "familiarity"}
+    for name in ("familiarity", "evidence"):
+        (found,) = run.named(inputs, [name])
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected[name].numpy(), atol=1e-5)
+    np.testing.assert_allclose(run(inputs), expected["logits"].softmax(dim=1).numpy(), atol=1e-5)
+
+
+def test_verdicts_and_groups(outspoken, tmp_path):
+    dark, gray = tmp_path / "dark.png", tmp_path / "gray.png"
+    Image.new("RGB", (SIZE, SIZE), (20, 20, 20)).save(dark)
+    Image.new("RGB", (SIZE, SIZE), (128, 128, 128)).save(gray)
+    for probability, verdict in ((0.0, "sure"), (1.0, "unsure")):
+        folder = save(outspoken, tmp_path / "m", **TOLD, thresholds={"familiarity": 0.0, "probability": probability})
+        (tmp_path / "alone.onnx").write_bytes((folder / "model.onnx").read_bytes())
+        asked = [dark, tmp_path / "absent.png", gray]
+        both = [list(load_classifier(source).answer(asked, top=3)) for source in (folder, tmp_path / "alone.onnx")]
+        assert both[0][0] == both[1][0] and both[0][2] == both[1][2], "the file alone answers as the folder does"
+        first, absent, second = both[0]
+        assert isinstance(absent, BadPhoto) and first.verdict == "unfamiliar" and second.verdict == verdict
+        np.testing.assert_allclose([first.familiarity, second.familiarity], [20 / 255 - 0.25, 128 / 255 - 0.25], atol=1e-5)
+        shares = dict(second.classes)
+        groups = {name: sum(shares[member] for member in GROUPS[name]) for name in GROUPS}
+        assert second.group == max(groups, key=groups.get) and second.group_probability == pytest.approx(groups[second.group])
+
+
+def test_a_model_that_says_nothing_of_doubt_is_always_sure(saved, photo):
+    (answer,) = load_classifier(saved).answer(photo, top=1)
+    assert (answer.verdict, answer.group, answer.group_probability, answer.familiarity) == ("sure", None, None, None)
+    assert list(answer.classes) == load_classifier(saved).predict(photo, top=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"thresholds": {"certainty": 0.5}}, "no threshold 'certainty'"), ({"thresholds": {"probability": 1.5}}, "from 0 to 1"),
+        ({"thresholds": {"probability": "high"}}, "give a number"), ({"thresholds": {"familiarity": 0.0}}, "gives none"),
+        ({"thresholds": {"familiarity": float("nan")}}, "give a number"),
+        ({"groups": {"cat": NAMES[:2]}}, "belongs to one group: 猫"), ({"groups": {"cat": NAMES, "dog": NAMES[2:]}}, "twice"),
+        ({"groups": {"cat": [*NAMES, "pug"]}}, "pug"), ({"groups": {"cat": NAMES, "dog": []}}, "dog has no class"),
+    ],
+)  # fmt: skip
+def test_doubt_and_groups_that_make_no_sense(model, tmp_path, changes, words):
+    with pytest.raises(BadSetting, match=words):
+        save(model, tmp_path / "m", **changes)
+    assert not (tmp_path / "m").exists()
+
+
+def test_facts_with_senseless_doubt_are_refused(copy):
+    for changes in ({"thresholds": {"probability": 7}}, {"thresholds": [1]}, {"groups": {"cat": ["Maine_Coon"]}},
+                    {"groups": "cat"}):  # fmt: skip
+        rewrite(copy, **changes)
+        with pytest.raises(BadModel):
+            load_classifier(copy)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        lambda said: said["logits"],
+        lambda said: {"probabilities": said["logits"]},
+        lambda said: said | {"familiarity": said["logits"]},
+        lambda said: said | {"evidence": said["evidence"][:1]},
+        lambda said: said | {"evidence": said["evidence"] / 0},
+        lambda said: said | {"logits": said["logits"][:, :2]},
+    ],
+)
+def test_outputs_that_make_no_sense(outspoken, tmp_path, monkeypatch, outputs):
+    real = Outspoken.outputs
+    monkeypatch.setattr(Outspoken, "outputs", lambda self, x: outputs(real(self, x)))
+    monkeypatch.setattr(Outspoken, "forward", lambda self, x: real(self, x)["logits"])
+    for write in (
+        lambda: save(outspoken, tmp_path / "m", **TOLD),
+        lambda: deploy.export_onnx(outspoken, tmp_path / "a.onnx", Preprocessing(SIZE), NAMES),
+    ):
+        with pytest.raises(PetsLearnError):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_right_logits_but_other_evidence(outspoken, tmp_path):
+    other = Outspoken().eval()
+    other.load_state_dict(outspoken.state_dict())
+    other.outputs = lambda x: Outspoken.outputs(other, x) | {"evidence": Outspoken.outputs(other, x)["evidence"] * 2}
+    with pytest.raises(BadSetting, match="evidence"):
+        save(other, tmp_path / "m", **TOLD)
+
+
+# A copy for answers only
+
+
+def test_compact_copy_answers_alike(model, saved, tmp_path):
+    small = deploy.save_compact(saved, tmp_path / "small")
+    assert sorted(path.name for path in small.iterdir()) == ["README.md", "model.json", "model.onnx"]
+    assert model_facts(small) == check_model(small) == load_classifier(small).facts
+    same = ("classes", "preprocessing", "figures", "builder", "license", "parameters")
+    assert all(check_model(small)[key] == check_model(saved)[key] for key in same)
+    np.testing.assert_allclose(load_classifier(small).probabilities(photos(9)), answers(model, photos(9)), atol=0.01)
+    card = (small / "README.md").read_text(encoding="utf-8")
+    assert "load_classifier" in card and "load_model" not in card
+    for work in (load_model, deploy.add_onnx):
+        with pytest.raises(BadModel, match=r"model\.safetensors"):
+            work(small)
+
+
+def test_compact_file_has_half_the_bytes(tmp_path):
+    model = deploy.build("torchvision:squeezenet1_1", {"num_classes": 3})
+    folder = save(model, tmp_path / "m", builder="torchvision:squeezenet1_1", arguments={"num_classes": 3})
+    small = deploy.save_compact(folder, tmp_path / "small")
+    assert (small / "model.onnx").stat().st_size < 0.55 * (folder / "model.onnx").stat().st_size
+
+
+def test_weights_that_half_precision_cannot_hold_stay_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploy, "SMALLEST", 1)
+    model = trained()
+    with torch.no_grad():
+        model[0].weight *= 1e6  # the batch normalization behind it takes the factor away again
+        model[1].running_mean *= 1e6
+        model[1].running_var *= 1e12
+        model[0].bias *= 1e6
+    folder = save(model, tmp_path / "m")
+    np.testing.assert_allclose(load_classifier(deploy.save_compact(folder, tmp_path / "small")).probabilities(photos(5)),
+                               answers(model, photos(5)), atol=0.02)  # fmt: skip
+
+
+def test_a_compact_copy_does_not_replace_its_model(saved):
+    before = contents(saved)
+    with pytest.raises(BadSetting, match="another folder"):
+        deploy.save_compact(saved, saved / ".." / saved.name)
+    assert contents(saved) == before
+
+
 # A process that has nothing loaded
 
 

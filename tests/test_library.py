@@ -5,6 +5,7 @@ import configparser
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -174,11 +175,16 @@ def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
         copy(ROOT / name, source / name)
     subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("pets_learn-*.whl")
+    code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=source, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("pets_learn-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        in_archive = {name.partition("/")[2] for name in packed.getnames()}
     names = zipfile.ZipFile(wheel).namelist()
     modules = {name for name in names if name.endswith(".py") and Path(name).name not in ("__init__.py", "_modidx.py")}
     assert modules == {name_of(p).replace(".", "/") + ".py" for p in MODULES}
     shipped = {f"pets_learn/shipped/breeds/{name}" for name in ("model.onnx", "model.json", "README.md")}
-    assert shipped <= set(names), "the classifier travels with the package"
+    assert shipped <= set(names) & in_archive, "the classifier travels with the package, and with its sources"
     assert any(name.endswith("licenses/LICENSE") for name in names) and not any(
         name.startswith(("nbs", "tests")) for name in names
     )
@@ -190,3 +196,6 @@ def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
     assert done.stdout.split() == [settings()["version"], "2.0"]
     shown = subprocess.run([bin_folder / "pets-learn", "--version"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert settings()["version"] in shown.stdout
+    for command in ([], ["train"], ["predict"]):
+        told = subprocess.run([bin_folder / "pets-learn", *command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+        assert told.returncode == 0 and "usage: pets-learn" in told.stdout, "help needs no other package"

@@ -1,5 +1,6 @@
 """The classifier that comes with the package: whole, small, quick to start, honest."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -73,3 +74,17 @@ def test_it_is_as_good_as_its_card_says(real_pets, classifier):
     expected = check_model(FOLDER)["figures"]["accuracy"]["value"]
     assert abs(right - expected) < 4 * (expected * (1 - expected) / len(table)) ** 0.5 and species > 0.98
     assert np.mean([answer.verdict != "unfamiliar" for answer in answers]) > 0.9
+
+
+def test_bench_takes_the_best_rival_of_each_repeat():
+    spec = importlib.util.spec_from_file_location("bench_predict", Path(__file__).parent.parent / "bench" / "predict.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    speeds = {"predict": [10.0, 20.0], "torch, one": [5.0, 4.0], "torch, other": [2.0, 8.0]}
+    assert bench.ratios(speeds) == [2.0, 2.5]
+
+
+@pytest.mark.slow
+def test_bench_without_the_trained_weights_measures_nothing():
+    done = subprocess.run([sys.executable, "bench/predict.py"], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0 and "nothing was measured" in done.stdout

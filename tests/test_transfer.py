@@ -1,13 +1,18 @@
-"""Transfer learning: fine-tuning that touches what it should, bad input."""
+"""Transfer learning: the seed document's pipeline against torchvision, fine-tuning that touches what it should, bad input."""
 
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
+from torchvision.models import inception_v3
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from pets_learn.data import stand_in_pets
 from pets_learn.exercises import exercise_problems
 from pets_learn.experiments import run_experiment
 from pets_learn.pets import transfer
+from pets_learn.pets.architectures import copy_weights, enliven
+from pets_learn.pets.architectures import inception_v3 as our_inception
 from pets_learn.run import BadSetting
 from pets_learn.start.classifier import image_classifier, layer_groups, pet_photos
 
@@ -23,6 +28,38 @@ def photos(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def smoke(monkeypatch):
     monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+
+
+def test_mixed7_is_torchvisions_mixed_6e():
+    theirs, whole = inception_v3(aux_logits=False, init_weights=False).eval(), our_inception().eval()
+    enliven(theirs, torch.rand(4, 3, 150, 150) * 2 - 1)
+    copy_weights(theirs, whole)
+    inputs = torch.rand(2, 3, 150, 150) * 2 - 1
+    with torch.inference_mode():
+        expected = create_feature_extractor(theirs, {"Mixed_6e": "mixed7"})(inputs)["mixed7"]
+        found = whole[: len(transfer.mixed7_layers())](inputs)
+    assert found.shape == (2, 768, 7, 7) and expected.std() > 0
+    assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_seed_head_counts():
+    with torch.device("meta"):
+        head = transfer.seed_head()
+    assert sum(p.numel() for p in head[1].parameters()) == 38_536_192
+    assert [type(layer).__name__ for layer in head] == ["Flatten", "Linear", "ReLU", "BatchNorm1d", "Dropout", "Linear"]
+
+
+def test_penalty_and_its_gradient():
+    weight = torch.tensor([[0.5, -2.0], [3.0, 0.25]], requires_grad=True)
+    transfer.elastic_penalty(weight, 0.1, 0.01).backward()
+    assert_close(weight.grad, 0.1 * weight.detach().sign() + 0.02 * weight.detach())
+
+
+def test_random_weights_are_told(monkeypatch, capsys):
+    layers, name = transfer.pretrained_mixed7()
+    maps = transfer.feature_maps(layers, np.random.default_rng(0).integers(0, 256, (2, 3, 150, 150), dtype=np.uint8))
+    assert name is None and maps.shape == (2, 768, 7, 7) and maps.dtype == torch.float16
+    assert (maps[0] - maps[1]).abs().max() > 0, "the maps depend on the photo"
 
 
 def test_all_layers_move_and_statistics_stay(photos):
@@ -62,7 +99,7 @@ def test_training_is_repeatable_and_keeps_its_choices(photos):
     assert 0 <= decided.choices["share"] <= 1 and "share" in decided.tables
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 2])
 def test_experiments_run_at_smoke_scale(number, tmp_path):
     experiment = transfer.experiments()[number]
     results = run_experiment(experiment, seeds=1, folder=tmp_path, quiet=True)
@@ -70,7 +107,12 @@ def test_experiments_run_at_smoke_scale(number, tmp_path):
     assert figures and all(np.isfinite(entry["mean"]) for entry in figures.values())
 
 
-def test_bad_settings():
+def test_bad_settings(photos):
+    features = np.zeros((len(photos.cache), 4))
+    with pytest.raises(BadSetting, match="no classifier 'tree'"):
+        transfer.compare_classifiers(features, photos, ["tree"])
+    with pytest.raises(BadSetting, match="at least 1 photo"):
+        transfer.few_photos(features, photos, 0)
     with pytest.raises(BadSetting, match="no shift 'rain'"):
         transfer.shifted(np.zeros((1, 3, 8, 8), np.uint8), "rain")
 

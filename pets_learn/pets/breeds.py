@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Augmentation, dataloaders, photo_cache
-from ..deploy import architecture, save_model
-from ..experiments import Experiment, Run, grid
+from ..deploy import Preprocessing, architecture, save_model
+from ..experiments import Experiment, Recipe, Run, grid
 from .architectures import Residual, basic_path, conv_norm
 from .cnn import initialize_as_keras
-from .transfer import predict_views
+from .transfer import fast_16_bits, predict_views
 from ..run import BadSetting, Scale, device, figure, scale, seed_everything
 from ..start.classifier import (
     LabeledPhotos, PhotoNetwork, TrainedClassifier, classifier_facts, merged, pet_photos, species_outputs, with_more_training)
@@ -33,8 +33,8 @@ from fastai.callback.core import Callback  # after pets_learn.training, which si
 
 # %% auto #0
 __all__ = ['FIGURE_7', 'MILD', 'DOCUMENT', 'BARE', 'NETWORKS', 'sizes', 'breed_cnn', 'shortcut', 'quiet_block', 'breed_resnet',
-           'mixup', 'cutmix', 'Mixing', 'GrowingSide', 'TrainingClock', 'Recipe', 'today', 'train_breeds',
-           'species_first', 'hierarchy', 'squashed', 'run_breeds', 'summarize', 'experiments']
+           'mixup', 'cutmix', 'Mixing', 'GrowingSide', 'TrainingClock', 'TrainingPlan', 'today', 'train_breeds',
+           'species_first', 'hierarchy', 'squashed', 'run_breeds', 'summarize', 'experiments', 'recipes']
 
 # %% ../../nbs/pets/04_breeds.ipynb #b26069ab
 def sizes() -> Scale:
@@ -231,7 +231,7 @@ class TrainingClock(Callback):
 
 # %% ../../nbs/pets/04_breeds.ipynb #5d277763
 @dataclass(frozen=True)
-class Recipe:
+class TrainingPlan:
     "How a network is trained and asked."
     batch_size: int
     optimizer: str                  # A key of `pets_learn.training.OPTIMIZERS`
@@ -245,22 +245,22 @@ class Recipe:
     start_side: int | None = None   # Of `GrowingSide`; None: full side from the start
     views: tuple[tuple[int, bool], ...] | None = None # Of `predict_views`, side and mirrored; None: the photo as it is
 
-DOCUMENT = Recipe(20, "rmsprop", 1e-3, FIGURE_7)
+DOCUMENT = TrainingPlan(20, "rmsprop", 1e-3, FIGURE_7)
 BARE = replace(DOCUMENT, augmentation=None)
 
 def today(
     side: int,       # Of the photos, pixels
     start_side: int, # Of the photos in the first epochs
-) -> Recipe:
+) -> TrainingPlan:
     "The recipe for the residual network."
     views = tuple((view, mirrored) for view in (side, side + side // 8) for mirrored in (False, True))
-    return Recipe(32, "adamw", 3e-3, MILD, 0.05, True, 0.1, 0.2, 0.5, start_side, views)
+    return TrainingPlan(32, "adamw", 3e-3, MILD, 0.05, True, 0.1, 0.2, 0.5, start_side, views)
 
 # %% ../../nbs/pets/04_breeds.ipynb #b9b53af6
 def train_breeds(
     model: nn.Module,               # On its device; trained in place
     photos: LabeledPhotos,
-    recipe: Recipe,
+    recipe: TrainingPlan,
     seen: int,                      # Photos that it sees in all epochs together: their number follows, at least one
     seed: int = 0,                  # Of order, augmentation and mixing
     checkpoint: Path | None = None, # Folder for an interrupted training to go on from
@@ -277,12 +277,8 @@ def train_breeds(
     if recipe.mixing: callbacks.append(Mixing(recipe.mixing, recipe.cut))
     training = fit(model, dls, nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), epochs, recipe.learning_rate,
                    recipe.optimizer, [accuracy], recipe.weight_decay, recipe.one_cycle, callbacks=callbacks,
-                   mixed_precision=_fast_16_bits(), checkpoint=checkpoint, checkpoint_every=10)
+                   mixed_precision=fast_16_bits(), checkpoint=checkpoint, checkpoint_every=10)
     return training, clock.seconds
-
-def _fast_16_bits() -> bool | None:
-    "True on processors that multiply bfloat16 in hardware; None leaves the choice to `fit`, which takes them on CUDA."
-    return True if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else None
 
 # %% ../../nbs/pets/04_breeds.ipynb #65febe51
 def species_first(
@@ -330,7 +326,7 @@ def squashed(
     return replace(photos, cache=photo_cache(photos.cache.paths, side))
 
 # %% ../../nbs/pets/04_breeds.ipynb #c7a1a854
-def _judged(training: Training, photos: LabeledPhotos, recipe: Recipe) -> tuple[dict[str, float], np.ndarray]:
+def _judged(training: Training, photos: LabeledPhotos, recipe: TrainingPlan) -> tuple[dict[str, float], np.ndarray]:
     "Figures on the test photos, and on the training photos as they are; and what the network says to the test photos."
     def ask(rows: np.ndarray, views: Sequence[tuple[int, bool]]) -> np.ndarray:
         return predict_views(cast(PhotoNetwork, training.model), photos.cache.photos[rows], views)
@@ -416,6 +412,41 @@ def experiments() -> list[Experiment]:
                        name=split) for split in ("official", "three_parts")]
     bare = Experiment("pets/breeds", run_breeds, grid(split=["official"], network=["bare"]), summarize, sizes, name="bare")
     return [*both, bare]
+
+# %% ../../nbs/pets/04_breeds.ipynb #c9a53d9f
+def recipes() -> list[Recipe]:
+    "This chapter's two networks for the command line."
+    tasks, seen = ("breeds", "species", "folder"), {"seen": None}
+    return [Recipe("breeds_today", "a small residual network from scratch with today's recipe", tasks, _train_today, seen),
+            Recipe("breeds_document", "the seed document's network for breeds, from scratch", tasks, _train_document, seen)]
+
+def _train_today(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint: Path | None) -> TrainedClassifier:
+    s = sizes()
+    arguments: dict[str, Any] = {"classes": len(photos.classes), "widths": list(s.widths), "counts": list(s.counts)}
+    cut = replace(photos, cache=photo_cache(photos.cache.paths, s.side, "crop"))
+    return _by_recipe(cut, "breed_resnet", arguments, today(s.side, s.start_side), s.today_seen if seen is None else seen, seed,
+                      checkpoint, Preprocessing(s.side, "crop"))
+
+def _train_document(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint: Path | None) -> TrainedClassifier:
+    arguments = {"side": 150, "classes": len(photos.classes)}
+    return _by_recipe(squashed(photos, 150), "breed_cnn", arguments, DOCUMENT, sizes().document_seen if seen is None else seen,
+                      seed, checkpoint, Preprocessing(150))
+
+# %% ../../nbs/pets/04_breeds.ipynb #d5cb207d
+def _by_recipe(
+    photos: LabeledPhotos, builder: str, arguments: dict[str, Any], plan: TrainingPlan, seen: int, seed: int,
+    checkpoint: Path | None, preprocessing: Preprocessing,
+) -> TrainedClassifier:
+    started = time.perf_counter()
+    seed_everything(seed)
+    model: nn.Module = breed_resnet(**arguments) if builder == "breed_resnet" else breed_cnn(**arguments)
+    model = model.to(device()).to(memory_format=torch.channels_last)
+    training, _ = train_breeds(model, with_more_training(photos), plan, seen, seed, checkpoint)
+    tested = photos.rows("test")
+    said = predict_views(cast(PhotoNetwork, model), photos.cache.photos[tested], ((photos.cache.size, False),))
+    return TrainedClassifier(cast(PhotoNetwork, model.eval()), photos, None, seed, tested, said, {"seen": seen},
+                             history=training.history, seconds=time.perf_counter() - started, arguments=arguments,
+                             builder=f"pets_learn.pets.breeds:{builder}", preprocessing=preprocessing)
 
 # %% ../../nbs/pets/04_breeds.ipynb #4d51bc17
 # The exercises above are declared in the cells from here on, their solutions included.

@@ -5,8 +5,10 @@
 # %% ../../nbs/pets/02_cnn.ipynb #0d44ed9e
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,8 @@ from torch import nn
 
 from ..batches import PhotoCache, dataloaders, photo_cache
 from ..data import PetsFolder, pets
-from ..deploy import architecture
-from ..experiments import Experiment, Run
+from ..deploy import Preprocessing, architecture
+from ..experiments import Experiment, Recipe, Run
 from .dataset import SPECIES, THREE_PARTS, near_duplicates, perceptual_hashes, photo_table, split_photos
 from ..run import BadSetting, Scale, device, figure, scale, seed_everything
 from ..training import Judgment, Training, Watch, binary_accuracy, fit, judge, predict
@@ -25,7 +27,11 @@ from fastai.losses import BCEWithLogitsLossFlat  # after pets_learn.training, wh
 
 # %% auto #0
 __all__ = ['sizes', 'initialize_as_keras', 'binary_cnn', 'species_parts', 'SpeciesRun', 'train_species', 'summarize',
-           'run_species', 'experiments']
+           'run_species', 'experiments', 'recipes', 'species_photos']
+
+# %% ../../nbs/pets/02_cnn.ipynb #509b5c23
+if TYPE_CHECKING:
+    from pets_learn.start.classifier import LabeledPhotos, TrainedClassifier
 
 # %% ../../nbs/pets/02_cnn.ipynb #45fa38da
 def sizes() -> Scale:
@@ -113,6 +119,7 @@ def train_species(
     batch_size: int = 20, # As the seed document
     learning_rate: float = 1e-3,
     watch_test: bool = True, # Also look at the test part after each epoch; no decision rests on it
+    checkpoint: Path | None = None, # Folder for an interrupted training to go on from
 ) -> SpeciesRun:
     "Train `binary_cnn` by the seed document's recipe, keep the epoch with the best validation loss, judge it on the test part."
     seed_everything(seed)
@@ -123,7 +130,7 @@ def train_species(
                       batch_size=batch_size, channels_last=True, device=device(), seed=seed)
     watch = Watch(dls[2]) if watch_test else None
     training = fit(model, dls, BCEWithLogitsLossFlat(), epochs, learning_rate, "rmsprop", [binary_accuracy],
-                   keep_best=True, callbacks=[watch] if watch else [])
+                   keep_best=True, callbacks=[watch] if watch else [], checkpoint=checkpoint)
     probabilities, truth = predict(training.model, dls[2])
     judged = table.iloc[rows["test"]].assign(dog=probabilities[:, 1])
     return SpeciesRun(training, judge(probabilities, truth), watch.history() if watch else pd.DataFrame(), judged)
@@ -153,6 +160,37 @@ def run_species(
 def experiments() -> Experiment:
     "The seed document's network with three seeds, for `pets-learn reproduce pets/cnn`."
     return Experiment("pets/cnn", run_species, summarize=summarize, sizes=sizes)
+
+# %% ../../nbs/pets/02_cnn.ipynb #cf9794aa
+def recipes() -> list[Recipe]:
+    "This chapter's network for the command line."
+    defaults = {"epochs": None, "batch_size": 20, "learning_rate": 1e-3}
+    return [Recipe("binary_cnn", "three convolutions from scratch at 150 px: cat or dog", ("species",), _train_recipe, defaults)]
+
+def species_photos(
+    photos: LabeledPhotos, # Of breeds
+    side: int = 150,       # Pixels that each photo is squeezed to
+) -> tuple[LabeledPhotos, pd.DataFrame]:
+    "The same photos as cats and dogs, in the same parts, decoded anew; and their table with species and part."
+    from pets_learn.start.classifier import species_outputs
+    cache = photo_cache(photos.cache.paths, side)
+    dogs = np.isin(photos.labels, species_outputs(photos.classes)[1])[cache.kept]
+    mine = replace(photos, cache=cache, labels=dogs.astype(int), classes=SPECIES, parts=photos.parts[cache.kept],
+                   groups=photos.groups[cache.kept])
+    return mine, pd.DataFrame({"species": np.array(SPECIES)[mine.labels], "part": mine.parts})
+
+def _train_recipe(
+    photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None, batch_size: int, learning_rate: float,
+) -> TrainedClassifier:
+    from pets_learn.start.classifier import TrainedClassifier
+    started = time.perf_counter()
+    mine, table = species_photos(photos)
+    epochs = sizes().epochs if epochs is None else epochs
+    done = train_species(table, mine.cache, epochs, seed, batch_size, learning_rate, False, checkpoint)
+    dog, choices = done.table.dog.to_numpy(), {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    return TrainedClassifier(done.training.model.eval(), mine, None, seed, mine.rows("test"), np.stack([1 - dog, dog], axis=1),
+                             choices, history=done.training.history, seconds=time.perf_counter() - started,
+                             builder="pets_learn.pets.cnn:binary_cnn", arguments={"side": 150}, preprocessing=Preprocessing(150))
 
 # %% ../../nbs/pets/02_cnn.ipynb #881da119
 # The exercises above are declared in the cells from here on, their solutions included.

@@ -1532,7 +1532,7 @@ def _draw_pair(rng: np.random.Generator) -> tuple[_Corners, _Corners]:
     left, top = rng.integers(0, 5, 2)
     width, height = rng.integers(2, 7, 2)
     box = (float(left), float(top), float(left + width), float(top + height))
-    if rng.random() < 0.35: shift = rng.choice([-1, 1], 2) * rng.integers(8, 12, 2)  # apart along both axes, or along one
+    if rng.random() < 0.2: shift = rng.choice([-1, 1], 2) * rng.integers(8, 12, 2)  # apart along both axes, or along one
     elif rng.random() < 0.3: shift = np.array([rng.choice([-1, 1]) * rng.integers(8, 12), rng.integers(-1, 2)])
     else: shift = rng.integers(-2, 3, 2)
     larger = rng.integers(0, 3, 2)

@@ -21,7 +21,8 @@ from torchvision.models import mobilenet_v2
 
 from ..batches import Augmentation, PhotoCache, dataloaders, photo_cache
 from ..data import DownloadFailed, MissingData, PetsFolder, imagenet_weights, load_state_dict, pets
-from ..deploy import PETS_LICENSE, Preprocessing, architecture, save_model
+from ..deploy import PETS_LICENSE, Preprocessing, architecture, build, save_model
+from ..experiments import Recipe
 from ..pets.architectures import IMAGENET_NAMES
 from ..pets.dataset import (
     SPECIES, THREE_PARTS, near_duplicates, official_parts, perceptual_hashes, photo_table, split_photos)
@@ -36,7 +37,7 @@ __all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', '
            'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper', 'best_temperature', 'blend',
            'choose_share', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training',
            'share_of_mean', 'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network',
-           'classifier_facts', 'save_classifier']
+           'classifier_facts', 'save_classifier', 'recipes']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -435,7 +436,7 @@ def merged(
 @dataclass
 class TrainedClassifier:
     "A trained network and its judgment on photos that it was not trained on."
-    model: PhotoNetwork        # Calibrated, in evaluation mode
+    model: Any                 # The network, calibrated, in evaluation mode; a `PhotoNetwork` unless `builder` names another
     photos: LabeledPhotos
     weights: str | None        # The ImageNet weights it started from; None: from scratch
     seed: int
@@ -447,6 +448,25 @@ class TrainedClassifier:
     history: pd.DataFrame | None = None # Of the fine-tuning that the choices were made on, one row per epoch
     tables: dict[str, pd.DataFrame] = field(default_factory=dict) # What was tried for `strength` and `share`
     seconds: float = 0.0       # Of this call; an interrupted training has more behind it
+    builder: str = "pets_learn.start.classifier:image_classifier" # What builds the network
+    arguments: dict[str, Any] | None = None # Of the builder; None: those of `image_classifier` for these classes and weights
+    preprocessing: Preprocessing | None = None # None: what `pet_photos` and `folder_photos` do
+
+    def built_from(
+        self,
+        merge: Sequence[Sequence[int]] | None = None, # Outputs that are one class each; None: every output is one
+    ) -> dict[str, Any]:
+        "The arguments of the builder."
+        own = {"classes": len(self.photos.classes), "network": "small" if self.weights is None else "mobilenet_v2", "merge": None}
+        found = own if self.arguments is None else self.arguments
+        return found if merge is None else found | {"merge": merge}
+
+    def merge_for(
+        self,
+        task: str, # "species" adds up breeds
+    ) -> list[list[int]] | None:
+        "The outputs that a saved model of this task adds up; None where it keeps them as they are."
+        return species_outputs(self.photos.classes) if task == "species" and self.photos.classes != SPECIES else None
 
     def _judge(self, probabilities: np.ndarray | None, species: bool) -> Judgment | None:
         from pets_learn.training import judge
@@ -705,11 +725,14 @@ def plot_certainty(
 TASKS = ("breeds", "species")
 
 def species_network(
-    model: PhotoNetwork, # For breeds
+    model: nn.Module, # For breeds; a `PhotoNetwork`, or another with its builder and arguments
     breeds: Sequence[str],
-) -> PhotoNetwork:
-    "The same network with two outputs, cat and dog."
-    network = image_classifier(len(breeds), "small" if model.early == 0 else "mobilenet_v2", species_outputs(breeds))
+    builder: str = "pets_learn.start.classifier:image_classifier", # Takes an argument merge, as `image_classifier`
+    arguments: dict[str, Any] | None = None, # Of the builder; None: those of `image_classifier`
+) -> nn.Module:
+    "The same network with two outputs, cat and dog. Raises `BadModel` for a builder that cannot merge outputs."
+    own = {"classes": len(breeds), "network": "small" if getattr(model, "early", 0) == 0 else "mobilenet_v2"}
+    network = build(builder, (own if arguments is None else arguments) | {"merge": species_outputs(breeds)})
     network.load_state_dict(model.state_dict())
     return network.to(next(model.parameters()).device).eval()
 
@@ -719,21 +742,19 @@ def classifier_facts(
     task: str, # "species" adds up breeds; any other word keeps the classes as they are
 ) -> dict[str, Any]:
     "The arguments of `deploy.save_model` beside model and folder."
-    photos, judged = trained.photos, trained.species if task == "species" else trained.test
-    linear = trained.linear_species if task == "species" else trained.linear_test
+    photos, merge = trained.photos, trained.merge_for(task)
+    judged = trained.species if merge else trained.test
+    linear = trained.linear_species if merge else trained.linear_test
     words = {"interval": list(judged.interval), "count": judged.count, "unit": "share"}
     figures: dict[str, Any] = {"accuracy": {"value": judged.accuracy} | words,
                                "balanced accuracy": judged.balanced_accuracy, "loss": judged.loss}
     if linear is not None: figures["accuracy of a linear head on frozen features"] = linear.accuracy
-    merge = species_outputs(photos.classes) if task == "species" else None
     provenance = {"data": photos.describe(), "generated stand-ins": photos.generated, "judged by": trained.judged_by,
                   "seed": trained.seed, "started from": trained.weights or "random weights",
                   "choices": trained.choices, "seconds": round(trained.seconds, 1)}
-    network = "small" if trained.weights is None else "mobilenet_v2"
-    return {"builder": "pets_learn.start.classifier:image_classifier", "task": task, "license": _license(photos),
-            "arguments": {"classes": len(photos.classes), "network": network, "merge": merge}, "figures": figures,
-            "provenance": provenance, "classes": list(SPECIES) if merge else list(photos.classes),
-            "preprocessing": Preprocessing(photos.cache.size, "crop")}
+    return {"builder": trained.builder, "task": task, "license": _license(photos), "arguments": trained.built_from(merge),
+            "figures": figures, "provenance": provenance, "classes": list(SPECIES) if merge else list(photos.classes),
+            "preprocessing": trained.preprocessing or Preprocessing(photos.cache.size, "crop")}
 
 def _license(photos: LabeledPhotos) -> str:
     if photos.generated: return "Apache-2.0, as the drawings it was trained on"
@@ -748,8 +769,16 @@ def save_classifier(
     extra: dict[str, Any] | None = None, # Whatever else belongs into the facts, JSON values
 ) -> Path:
     "Save the network with all that is known of it, as `deploy.save_model` does; returns the folder."
-    network = species_network(trained.model, trained.photos.classes) if task == "species" else trained.model
+    breeds, network = trained.photos.classes, trained.model
+    if trained.merge_for(task): network = species_network(network, breeds, trained.builder, trained.built_from())
     return save_model(network, folder, extra=extra, **classifier_facts(trained, task))
+
+# %% ../../nbs/start/02_classifier.ipynb #8c049314
+def recipes() -> list[Recipe]:
+    "The recipe of this chapter, for `pets-learn train`."
+    summary = "a linear head on pretrained features, then a little fine-tuning (small photo sets: the head alone)"
+    tasks = ("breeds", "species", "folder")
+    return [Recipe("first_hour", summary, tasks, train_classifier, {"epochs": None, "refit": True})]
 
 # %% ../../nbs/start/02_classifier.ipynb #2c42d05a
 # The exercises above are declared in the cells from here on, their solutions included.
