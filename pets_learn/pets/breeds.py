@@ -399,7 +399,7 @@ def summarize(
     for split, rows in table.groupby("split"):
         pairs = rows.pivot(index="seed", columns="network", values=["accuracy", "training_seconds"]).dropna()
         if {"document", "today"} <= set(rows.network) and len(pairs):
-            versus = "test accuracy of the seed document's network with its own recipe, same photos and seed, equal seconds"
+            versus = "the document's network with its own recipe, same photos and seed; seconds: see the time ratio"
             ratios = pairs["accuracy"]["today"] / pairs["accuracy"]["document"]
             found[f"{split!s}_ratio"] = figure(ratios, "", "higher", versus=versus)
             found[f"{split!s}_time_ratio"] = figure(pairs["training_seconds"]["today"] / pairs["training_seconds"]["document"],
