@@ -9,7 +9,7 @@ Four questions:
 
 Ours is what the command does with the classifier that comes with the package: ONNX Runtime; each of two threads decodes a few
 photos and asks the network about them. Torch has the same network with the weights it was trained to, in float32 and
-channels_last, in evaluation and inference mode, in four ways: two worker processes of a DataLoader that decode ahead, batches of
+channels_last, each batch normalization folded into its convolution, in inference mode, in four ways: two worker processes of a DataLoader that decode ahead, batches of
 8 or of 32, and two threads for the network; or, as ours, two threads that each decode and compute, one photo or eight at a time.
 The best of these four counts, repeat by repeat. All workers are started, and each way has warmed up, before the clock starts. One
 way runs at a time, and they take turns, so that a slow minute hits all of them. Reported and judged is the median. The run ends
@@ -45,6 +45,7 @@ from torch.utils.data import DataLoader, Dataset
 import pets_learn
 from pets_learn.data import pets
 from pets_learn.deploy import Answer, Classifier, Preprocessing, load_classifier, load_model
+from pets_learn.pets.shipped import fold_batch_norms
 from pets_learn.run import PetsLearnError, machine
 
 SHIPPED = Path(pets_learn.__file__).parent / "shipped" / "breeds"
@@ -98,7 +99,7 @@ def each(model: torch.nn.Module, preprocessing: Preprocessing, size: int, paths:
 
 def ways(classifier: Classifier, folder: Path, paths: list[Path]) -> dict[str, Way]:
     "The processes are started by the first pass over the photos, which is the warm-up."
-    model = load_model(folder).model.to(memory_format=torch.channels_last)
+    model = fold_batch_norms(load_model(folder).model)
     torch.set_num_threads(WORKERS)
     prepare = classifier.preprocessing
     found: dict[str, Way] = {"predict": partial(ours, classifier)}

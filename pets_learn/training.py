@@ -415,6 +415,7 @@ def find_learning_rate(
     weight_decay: float = 0.0, # L2 penalty, >= 0
     groups: Callable | None = None, # As for `fit`
     freeze_to: int = 0,       # As for `fit`
+    callbacks: Sequence[Callback] = (), # That belong to the training, such as `KeepBatchStatistics`
 ) -> LearningRates:
     """Train with a rising rate until the loss explodes, and suggest a rate; everything is put back, also after an error.
 
@@ -427,7 +428,7 @@ def find_learning_rate(
     finder = _RateFinder(start_lr=lowest, end_lr=highest, num_it=steps)
     try:
         with _frozen(learner, groups, freeze_to), learner.no_bar(), learner.no_logging():
-            learner.fit(steps // len(dls.train) + 1, cbs=finder)
+            learner.fit(steps // len(dls.train) + 1, cbs=[finder, *callbacks])
     finally: put_back()
     return _suggest(learner.recorder.lrs, [float(value) for value in learner.recorder.losses], steps)
 

@@ -32,6 +32,18 @@ def smoke(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def small_photos(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Drawn stand-ins for the pets, eight photos of each breed at 48 pixels, as `pet_photos` gives them."""
+    from pets_learn.data import stand_in_pets
+    from pets_learn.start.classifier import pet_photos
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PETS_LEARN_SCALE", "smoke")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return pet_photos(folder=stand_in_pets(photos_per_breed=8), size=48)
+
+
+@pytest.fixture(scope="session")
 def start_browser() -> Iterator[Callable[..., Any]]:
     """Starts headless Chromium with more flags. One driver serves all tests: a process can hold only one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="checks in a browser need playwright: pip install playwright")

@@ -12,12 +12,11 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 
 from pets_learn import show
-from pets_learn.data import stand_in_pets
 from pets_learn.deploy import load_model
 from pets_learn.experiments import run_experiment
 from pets_learn.pets import breeds
 from pets_learn.run import BadSetting, seed_everything
-from pets_learn.start.classifier import pet_photos, species_outputs
+from pets_learn.start.classifier import species_outputs
 
 FIGURE_8 = [  # output, parameters; ReLU is counted as a part of its convolution
     ("Conv2d", (32, 148, 148), 896), ("MaxPool2d", (32, 74, 74), 0),
@@ -26,18 +25,12 @@ FIGURE_8 = [  # output, parameters; ReLU is counted as a part of its convolution
     ("Flatten", (36_992,), 0), ("Linear", (512,), 18_940_416), ("Dropout", (512,), 0), ("Linear", (37,), 18_981),
 ]  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def smoke(monkeypatch):
-    monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+pytestmark = pytest.mark.usefixtures("smoke")
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PETS_LEARN_SCALE", "smoke")
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return pet_photos(folder=stand_in_pets(photos_per_breed=8), size=48)
+def photos(small_photos):
+    return small_photos
 
 
 # --- the networks ---------------------------------------------------------------------------------------------------

@@ -7,27 +7,20 @@ from torch.testing import assert_close
 from torchvision.models import inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from pets_learn.data import stand_in_pets
 from pets_learn.exercises import exercise_problems
 from pets_learn.experiments import run_experiment
 from pets_learn.pets import transfer
 from pets_learn.pets.architectures import copy_weights, enliven
 from pets_learn.pets.architectures import inception_v3 as our_inception
 from pets_learn.run import BadSetting
-from pets_learn.start.classifier import image_classifier, layer_groups, pet_photos
+from pets_learn.start.classifier import image_classifier, layer_groups
+
+pytestmark = pytest.mark.usefixtures("smoke")
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PETS_LEARN_SCALE", "smoke")
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return pet_photos(folder=stand_in_pets(photos_per_breed=8), size=48)
-
-
-@pytest.fixture(autouse=True)
-def smoke(monkeypatch):
-    monkeypatch.setenv("PETS_LEARN_SCALE", "smoke")
+def photos(small_photos):
+    return small_photos
 
 
 def test_mixed7_is_torchvisions_mixed_6e():

@@ -173,10 +173,9 @@ def species_photos(
 ) -> tuple[LabeledPhotos, pd.DataFrame]:
     "The same photos as cats and dogs, in the same parts, decoded anew; and their table with species and part."
     from pets_learn.start.classifier import species_outputs
-    cache = photo_cache(photos.cache.paths, side)
-    dogs = np.isin(photos.labels, species_outputs(photos.classes)[1])[cache.kept]
-    mine = replace(photos, cache=cache, labels=dogs.astype(int), classes=SPECIES, parts=photos.parts[cache.kept],
-                   groups=photos.groups[cache.kept])
+    squashed = photos.resized(side)
+    dogs = np.isin(squashed.labels, species_outputs(photos.classes)[1])
+    mine = replace(squashed, labels=dogs.astype(int), classes=SPECIES)
     return mine, pd.DataFrame({"species": np.array(SPECIES)[mine.labels], "part": mine.parts})
 
 def _train_recipe(

@@ -35,9 +35,9 @@ from ..run import (
     BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, results_folder, scale, scale_name, seed_everything,
     write_atomically)
 from ..show import as_image, new_figure
-from pets_learn.start.classifier import (
-    SIZE, LabeledPhotos, PhotoNetwork, best_temperature, classifier_facts, image_classifier, pet_photos, pooled_features,
-    temper, train_classifier)
+from ..start.classifier import (
+    SIZE, LabeledPhotos, PhotoNetwork, best_temperature, classifier_facts, image_classifier, pet_photos, photo_batches,
+    pooled_features, temper, train_classifier)
 from ..widgets import coverage_and_accuracy
 
 # %% auto #0
@@ -74,18 +74,19 @@ def _saved_classifier() -> Path | None:
 def course_model(
     photos: LabeledPhotos, # To train on where there is no saved model, and with the classes that a saved one must have
     epochs: int | None = None, # Of that training; None: what suits the scale
+    saved: Path | None = None, # Folder of a saved classifier; None: what `pets-learn train breeds` left
 ) -> tuple[PhotoNetwork, dict[str, Any]]:
     """The course's classifier of breeds in evaluation mode, and its facts as in model.json.
 
     Loaded where it is saved, else trained; always trained at smoke scale. Raises `BadSetting` for a saved one of other classes.
     """
-    place = None if scale_name() == "smoke" else _saved_classifier()
+    place = None if scale_name() == "smoke" else saved or _saved_classifier()
     if place is None:
         trained = train_classifier(photos, epochs, refit=False)
         return trained.model, classifier_facts(trained, "breeds")
     loaded = load_model(place)
     if loaded.facts["classes"] != list(photos.classes) or not isinstance(loaded.model, PhotoNetwork):
-        raise BadSetting("the model in models/breeds is for other classes; remove it, or train one with: pets-learn train breeds")
+        raise BadSetting(f"the model in {place} is for other classes; remove it, or train one with: pets-learn train breeds")
     return loaded.model.to(device()).to(memory_format=torch.channels_last), loaded.facts
 
 # %% ../../nbs/pets/07_explain.ipynb #e38b77e6
@@ -160,17 +161,19 @@ class Subject:
         return pet_mask(self.folder, self.stems[row], self.photos.cache.size)
 
 @cache
-def _subject(size: int, per_breed: int | None, epochs: int | None) -> Subject:
+def _subject(size: int, per_breed: int | None, epochs: int | None, saved: Path | None) -> Subject:
     folder = pets()
     photos = pet_photos(folder=folder, per_breed=per_breed, size=size)
-    return Subject(photos, folder, *course_model(photos, epochs))
+    return Subject(photos, folder, *course_model(photos, epochs, saved))
 
-def subject() -> Subject:
-    "The course's classifier and the photos at this scale; the same one at every call."
-    chosen, saved = sizes(), None if scale_name() == "smoke" else _saved_classifier()
+def subject(
+    saved: Path | None = None, # Folder of a saved classifier; None: what `pets-learn train breeds` left
+) -> Subject:
+    "The course's classifier and the photos at this scale; the same one at every call. At smoke scale one is trained."
+    chosen, saved = sizes(), None if scale_name() == "smoke" else saved or _saved_classifier()
     facts = None if saved is None else model_facts(saved)
     size = chosen.size if facts is None else facts["preprocessing"]["size"]
-    return _subject(size, chosen.per_breed, chosen.epochs)
+    return _subject(size, chosen.per_breed, chosen.epochs, saved)
 
 # %% ../../nbs/pets/07_explain.ipynb #95bf83c8
 def evidence_maps(
@@ -187,16 +190,14 @@ def feature_maps(
 ) -> np.ndarray:
     "The features before the mean over the places, (N, D, h, w) float16: half the memory, three digits."
     keep_freed_memory()
-    place, found = next(model.parameters()).device, []
+    place = next(model.parameters()).device
     with evaluation_mode(model), torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            batch = _batch(photos[start:start + batch_size], place)
-            found.append(model.features((batch - model.mean) / model.deviation).half().contiguous().cpu().numpy())
-    return np.concatenate(found)
+        return np.concatenate([model.features((batch - model.mean) / model.deviation).half().contiguous().cpu().numpy()
+                               for batch in photo_batches(photos, place, batch_size)])
 
 def _batch(photos: np.ndarray, place: torch.device) -> Tensor:
-    "As the network takes them."
-    return (torch.from_numpy(np.array(photos)).to(place).float() / 255).contiguous(memory_format=torch.channels_last)
+    "All of them in one batch."
+    return next(photo_batches(photos, place, len(photos)))
 
 # %% ../../nbs/pets/07_explain.ipynb #a3483c58
 def cell_centers(

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from torch import nn
 
 from ..deploy import Classifier, Preprocessing, save_compact, save_model
 from .explain import Subject, choose_least_probability, explained, familiarity_of, held_out
@@ -18,7 +22,7 @@ from ..start.classifier import species_outputs
 from ..training import Judgment, judge
 
 # %% auto #0
-__all__ = ['ship', 'compare']
+__all__ = ['ship', 'compare', 'fold_batch_norms']
 
 # %% ../../nbs/pets/08_shipped.ipynb #f1bef7a0
 def ship(
@@ -56,3 +60,117 @@ def compare(
     said = np.concatenate([classifier.probabilities(np.array(photos[rows[i:i + 64]])) for i in range(0, len(rows), 64)])
     before = course.probabilities[rows]
     return judge(before, labels), judge(said, labels), float(np.abs(before - said).max())
+
+# %% ../../nbs/pets/08_shipped.ipynb #ca4222f8
+def fold_batch_norms(
+    network: nn.Module, # In which each normalization follows its convolution in a `Sequential`
+) -> nn.Module:
+    """A copy for use, in evaluation mode and channels last, with each batch normalization folded into the convolution before it.
+
+    It computes the same, with fewer steps, as ONNX Runtime does of its own accord.
+    """
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+    copy = deepcopy(network).eval()
+    for chain in [module for module in copy.modules() if isinstance(module, nn.Sequential)]:
+        for i, (layer, following) in enumerate(pairwise(list(chain))):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                chain[i], chain[i + 1] = fuse_conv_bn_eval(layer, following), nn.Identity()
+    return copy.to(memory_format=torch.channels_last)
+
+# %% ../../nbs/pets/08_shipped.ipynb #3b17fa28
+# The exercises above are declared in the cells from here on, their solutions included.
+from collections.abc import Callable
+from statistics import mean, median
+from pets_learn.exercises import Exercise, Mistake
+
+# %% ../../nbs/pets/08_shipped.ipynb #ba1acd51
+def _compact_bytes(
+    counts: list[int], # How many numbers each tensor holds, >= 1
+    fewest: int,       # Tensors of fewer numbers keep 32 bits, >= 1
+) -> int:
+    "Bytes of all tensors together."
+    return sum(count * (4 if count < fewest else 2) for count in counts)
+
+# %% ../../nbs/pets/08_shipped.ipynb #b8bcb27e
+def _are_tensors(counts: list[int], fewest: int) -> bool: return len(counts) > 0 and min(counts) >= 1 and fewest >= 1
+
+def _draw_tensors(rng: np.random.Generator) -> tuple[list[int], int]:
+    fewest = int(rng.integers(5, 30))
+    counts = rng.integers(1, 2 * fewest, int(rng.integers(2, 7))).tolist()
+    return ([*counts, fewest] if rng.random() < 0.4 else counts), fewest
+
+# %% ../../nbs/pets/08_shipped.ipynb #efec5044
+_bytes_mistakes: tuple[Mistake, ...] = (
+    Mistake("A tensor of exactly `fewest` numbers does not hold *fewer* than that.",
+            lambda counts, fewest: sum(count * (4 if count <= fewest else 2) for count in counts)),
+    Mistake("The small tensors keep their 32 bits, the large ones get 16.",
+            lambda counts, fewest: sum(count * (2 if count < fewest else 4) for count in counts)),
+    Mistake("Some tensors keep 32 bits. Which?", lambda counts, fewest: 2 * sum(counts)),
+    Mistake("That is the file before: every number in 32 bits.", lambda counts, fewest: 4 * sum(counts)),
+    Mistake("A byte has 8 bits. You counted bits.",
+            lambda counts, fewest: sum(count * (32 if count < fewest else 16) for count in counts)),
+    Mistake("Each tensor counts with all of its numbers, not once.",
+            lambda counts, fewest: sum(4 if count < fewest else 2 for count in counts)))
+
+# %% ../../nbs/pets/08_shipped.ipynb #ecaebadb
+_bytes_exercise = Exercise(
+    "pets/shipped.compact_bytes", "How large is the file?",
+    """The weights of a network come in tensors. To make the file smaller, large tensors are kept in 16 bits a number. Tensors
+that hold fewer than `fewest` numbers keep their 32 bits.
+
+Write `compact_bytes`. Two tensors of 100 and 2,000 numbers, and `fewest` of 2,000, take `100 * 4 + 2000 * 2 = 4400` bytes.""",
+    _compact_bytes, _draw_tensors, _are_tensors, _bytes_mistakes,
+    examples=(([100, 2000], 2000), ([5], 6), ([6, 6, 1], 6)))
+
+# %% ../../nbs/pets/08_shipped.ipynb #58b49eb3
+def _fair_ratio(
+    ours: list[float],         # Our photos per second in each round, > 0
+    rivals: list[list[float]], # For each round, those of the rival's ways, > 0
+) -> float:
+    "The median over the rounds of our speed as a multiple of the rival's best way in the same round."
+    return float(np.median([mine / max(theirs) for mine, theirs in zip(ours, rivals, strict=True)]))
+
+# %% ../../nbs/pets/08_shipped.ipynb #e017c44a
+def _are_rounds(ours: list[float], rivals: list[list[float]]) -> bool:
+    return len(ours) == len(rivals) > 0 and min(ours) > 0 and len({len(ways) for ways in rivals}) == 1 and all(
+        ways and min(ways) > 0 for ways in rivals)
+
+def _draw_rounds(rng: np.random.Generator) -> tuple[list[float], list[list[float]]]:
+    rounds, ways = int(rng.choice([3, 4, 5])), int(rng.integers(2, 4))
+    slow = rng.uniform(0.3, 1.2, rounds)  # a slow minute hits all
+    return (200 * slow * rng.uniform(0.8, 1.2, rounds)).round(1).tolist(), [
+        (100 * load * rng.uniform(0.6, 1.4, ways)).round(1).tolist() for load in slow]
+
+# %% ../../nbs/pets/08_shipped.ipynb #e8d13991
+def _ratio_by(of_rounds: Callable[..., float], of_ways: Callable[..., float]) -> Callable[..., float]:
+    "The ratio with another way to sum up rounds, or to sum up the ways of a round."
+    return lambda ours, rivals: float(of_rounds(mine / of_ways(theirs) for mine, theirs in zip(ours, rivals, strict=True)))
+
+def _against_one_way(ours: list[float], rivals: list[list[float]]) -> float:
+    one = int(np.argmax(np.mean(rivals, axis=0)))
+    return median(mine / theirs[one] for mine, theirs in zip(ours, rivals, strict=True))
+
+_ratio_mistakes: tuple[Mistake, ...] = (
+    Mistake("The rival may use its best way, not an average one.", _ratio_by(median, mean)),
+    Mistake("You chose the rival's slowest way. A win over that proves nothing.", _ratio_by(median, min)),
+    Mistake("One odd round moves a mean. The median is asked for.", _ratio_by(mean, max)),
+    Mistake("Divide round by round, then take the median. A slow minute hits both sides of one round.",
+            lambda ours, rivals: median(ours) / median(max(ways) for ways in rivals)),
+    Mistake("In each round the best way of *that* round counts, even if another way is the best on average.", _against_one_way),
+    Mistake("That is the rival's speed as a multiple of ours.",
+            lambda ours, rivals: median(max(theirs) / mine for mine, theirs in zip(ours, rivals, strict=True))))
+
+# %% ../../nbs/pets/08_shipped.ipynb #0b2069d5
+_ratio_exercise = Exercise(
+    "pets/shipped.fair_ratio", "A fair race",
+    """Two programs classify the same folder in several rounds. The rival can be used in several ways, and all ways run in every
+round. How many times as fast are we?
+
+Write `fair_ratio`: in each round, divide our speed by that of the rival's best way in that round; then take the median of the
+rounds. For `[200, 90, 300]` photos per second against `[[50, 100], [60, 40], [100, 50]]` the ratios are 2, 1.5 and 3, so it is
+`2.0`.""",
+    _fair_ratio, _draw_rounds, _are_rounds, _ratio_mistakes,
+    examples=(([200.0, 90.0, 300.0], [[50.0, 100.0], [60.0, 40.0], [100.0, 50.0]]), ([10.0], [[20.0, 5.0]])), tolerance=1e-9)
+
+# %% ../../nbs/pets/08_shipped.ipynb #3b4c44d9
+EXERCISES = (_bytes_exercise, _ratio_exercise)

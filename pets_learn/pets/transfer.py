@@ -22,17 +22,18 @@ from ..batches import Augmentation, affine_matrices, dataloaders, warp
 from ..experiments import Experiment, Recipe, Run, grid
 from .architectures import copy_weights, enliven, inception_v3
 from ..run import BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, scale, seed_everything
-from ..start.classifier import (
+from pets_learn.start.classifier import (
     IMAGENET_BREEDS, LabeledPhotos, PhotoNetwork, TrainedClassifier, best_temperature, blend, choose_share, choose_strength,
-    head_probabilities, layer_groups, linear_head, pet_photos, pooled_features, set_head, starting_network, with_more_training)
+    head_probabilities, layer_groups, linear_head, pet_photos, photo_batches, pooled_features, set_head, starting_network,
+    with_more_training)
 
 # %% auto #0
 __all__ = ['EPOCHS', 'COUNTS', 'DOCUMENT', 'RATES', 'AUGMENTATION', 'VIEWS', 'WAYS', 'SHARE', 'TEMPERATURE', 'SHIFTS', 'sizes',
            'strongest_maps', 'layer_features', 'compare_classifiers', 'few_photos', 'mixed7_layers', 'seed_head',
            'elastic_penalty', 'pretrained_mixed7', 'feature_maps', 'train_on_maps', 'run_document',
            'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'fast_16_bits', 'predict_views', 'run_way',
-           'train_transfer', 'recipes', 'headline', 'run_transfer', 'summarize', 'summarize_ways', 'experiments',
-           'shifted']
+           'summarize_ways', 'five_ways', 'train_transfer', 'recipes', 'headline', 'run_transfer', 'summarize',
+           'experiments', 'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def strongest_maps(
         raise BadSetting(f"there is no layer {wrong[0]}; choose from 0 to {len(model.features) - 1}")
     place, found = next(model.parameters()).device, []
     with evaluation_mode(model), torch.inference_mode():
-        x = (torch.from_numpy(np.array(photo[None])).to(place).float() / 255 - model.mean) / model.deviation
+        x = (next(photo_batches(photo[None], place)) - model.mean) / model.deviation
         for layer in model.features:
             x = layer(x)
             channel = x[0, x[0].var(dim=(1, 2)).argmax()]
@@ -82,9 +83,8 @@ def layer_features(
     place = next(model.parameters()).device
     rows: list[list[Tensor]] = [[] for _ in model.features]
     with evaluation_mode(model), torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            x = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 255
-            x = ((x - model.mean) / model.deviation).contiguous(memory_format=torch.channels_last)
+        for x in photo_batches(photos, place, batch_size):
+            x = (x - model.mean) / model.deviation
             for found, layer in zip(rows, model.features, strict=True):
                 x = layer(x)
                 found.append(x.mean(dim=(2, 3)).cpu())
@@ -208,11 +208,9 @@ def feature_maps(
     batch_size: int = 32,
 ) -> Tensor:
     "What the layers make of photos scaled to [-1, 1], (N, C, h, w) float16, computed in evaluation mode."
-    place, rows = next(layers.parameters()).device, []
+    place = next(layers.parameters()).device
     with evaluation_mode(layers), torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 127.5 - 1
-            rows.append(layers(batch.contiguous(memory_format=torch.channels_last)).half().cpu())
+        rows = [layers(2 * batch - 1).half().cpu() for batch in photo_batches(photos, place, batch_size)]
     return torch.cat(rows).contiguous().clone()
 
 # %% ../../nbs/pets/06_transfer.ipynb #ac1edcda
@@ -374,8 +372,7 @@ def predict_views(
     keep_freed_memory()
     place, rows = next(model.parameters()).device, []
     with evaluation_mode(model), torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 255
+        for batch in photo_batches(photos, place, batch_size):
             said = [model(_view(batch, *view)).softmax(dim=1).double() for view in views]
             rows.append(torch.stack(said).mean(dim=0).cpu())
     return torch.cat(rows).numpy()
@@ -395,8 +392,9 @@ def run_way(
     run: Run,
     way: str, # A key of `WAYS`
 ) -> dict[str, float]:
-    "One way to train from a random head, on small photos: validation accuracy, loss and seconds."
+    "One way to train from a random head, on small photos: validation accuracy, loss, seconds. Raises `BadSetting` for another."
     from pets_learn.training import judge
+    if way not in WAYS: raise BadSetting(f"there is no way {way!r}; choose from {', '.join(WAYS)}")
     photos = pet_photos(per_breed=run.sizes.per_breed, size=run.sizes.way_side)
     run.uses("Oxford-IIIT Pet", len(photos.cache), photos.complete, photos.generated)
     model = starting_network(len(photos.classes))[0].to(device()).to(memory_format=torch.channels_last)
@@ -409,6 +407,20 @@ def run_way(
     seconds = time.perf_counter() - started
     judged = judge(predict_views(model, photos.cache.photos[valid], ((photos.cache.size, False),)), photos.labels[valid])
     return {"accuracy": judged.accuracy, "loss": judged.loss, "training_seconds": seconds}
+
+# %% ../../nbs/pets/06_transfer.ipynb #d793d889
+_UNITS = {"loss": ("nats", "lower"), "views_loss": ("nats", "lower"), "training_seconds": ("s", "lower")}
+
+def summarize_ways(
+    table: pd.DataFrame, # `Results.table` of the ways
+) -> dict[str, dict[str, Any]]:
+    "Means and ranges over the seeds, named `<way>_<figure>`."
+    return {f"{str(way).replace(',', '').replace(' ', '_')}_{name}": figure(rows[name], *_UNITS.get(name, ("share", "higher")))
+            for way, rows in table.groupby("way", sort=False) for name in ("accuracy", "loss", "training_seconds")}
+
+def five_ways() -> Experiment:
+    "Each of `WAYS`, with two seeds."
+    return Experiment("pets/transfer", run_way, grid(way=list(WAYS)), summarize_ways, sizes, seeds=2, name="ways")
 
 # %% ../../nbs/pets/06_transfer.ipynb #7e1fbbd7
 SHARE, TEMPERATURE = 0.5, 0.62 # what the validation photos chose with seed 0
@@ -507,8 +519,6 @@ def run_transfer(
     return headline(trained, predict_views(trained.model, photos.cache.photos[trained.tested]))
 
 # %% ../../nbs/pets/06_transfer.ipynb #a417e6b0
-_UNITS = {"loss": ("nats", "lower"), "views_loss": ("nats", "lower"), "training_seconds": ("s", "lower")}
-
 def summarize(
     table: pd.DataFrame, # `Results.table` of the fine-tunings
 ) -> dict[str, dict[str, Any]]:
@@ -517,19 +527,11 @@ def summarize(
     return {f"{split}_{name}": figure(rows[name], *_UNITS.get(name, ("share", "higher")), **beside.get(name, {}))
             for split, rows in table.groupby("split") for name in table.columns.difference(["split", "seed", "seconds"])}
 
-def summarize_ways(
-    table: pd.DataFrame, # `Results.table` of the ways
-) -> dict[str, dict[str, Any]]:
-    "Means and ranges over the seeds, named `<way>_<figure>`."
-    return {f"{str(way).replace(',', '').replace(' ', '_')}_{name}": figure(rows[name], *_UNITS.get(name, ("share", "higher")))
-            for way, rows in table.groupby("way", sort=False) for name in ("accuracy", "loss", "training_seconds")}
-
 def experiments() -> list[Experiment]:
     "The fine-tuning on both splits with three seeds, the ways to fine-tune with two, and the seed document's pipeline."
     return [Experiment("pets/transfer", run_transfer, grid(split=[split]), summarize, sizes, name=split)
             for split in ("official", "three_parts")] + [
-            Experiment("pets/transfer", run_way, grid(way=list(WAYS)), summarize_ways, sizes, seeds=2, name="ways"),
-            documents_pipeline()]
+            five_ways(), documents_pipeline()]
 
 # %% ../../nbs/pets/06_transfer.ipynb #a25eded0
 def _turned(photos: Tensor, degrees: float) -> Tensor:

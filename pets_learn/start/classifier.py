@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os, time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,11 +33,11 @@ from ..widgets import coverage_and_accuracy
 # %% auto #0
 __all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', 'STRENGTHS', 'RATES', 'AUGMENTATION', 'SHARES',
            'FEW', 'EPOCHS', 'TASKS', 'LabeledPhotos', 'pet_photos', 'folder_photos', 'PhotoNetwork', 'image_classifier',
-           'pretrained_classifier', 'starting_network', 'pooled_features', 'linear_head', 'head_probabilities',
-           'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper', 'best_temperature', 'blend',
-           'choose_share', 'species_outputs', 'merged', 'TrainedClassifier', 'train_classifier', 'with_more_training',
-           'share_of_mean', 'confused_pairs', 'compare_with_linear', 'plot_certainty', 'species_network',
-           'classifier_facts', 'save_classifier', 'recipes']
+           'pretrained_classifier', 'starting_network', 'photo_batches', 'pooled_features', 'linear_head',
+           'head_probabilities', 'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper',
+           'best_temperature', 'blend', 'choose_share', 'species_outputs', 'merged', 'TrainedClassifier',
+           'train_classifier', 'with_more_training', 'share_of_mean', 'confused_pairs', 'compare_with_linear',
+           'plot_certainty', 'species_network', 'classifier_facts', 'save_classifier', 'recipes']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -68,6 +68,16 @@ class LabeledPhotos:
     def pictures(self) -> np.ndarray:
         "The photos as pictures to show, (N, side, side, 3) uint8; a view."
         return self.cache.photos.transpose(0, 2, 3, 1)
+
+    def resized(
+        self,
+        size: int,             # Side of the squares, pixels
+        method: str = "squash", # "squash", "crop" or "pad", as `pets_learn.data.fit_photo`
+    ) -> LabeledPhotos:
+        "The same photos decoded anew at another size; a file that cannot be read any more is left out."
+        cache = photo_cache(self.cache.paths, size, method)
+        return replace(self, cache=cache, labels=self.labels[cache.kept], parts=self.parts[cache.kept],
+                       groups=self.groups[cache.kept])
 
     def describe(self) -> str:
         "Counts in words."
@@ -245,6 +255,16 @@ def starting_network(
         return image_classifier(classes, "small"), None
 
 # %% ../../nbs/start/02_classifier.ipynb #0a044b8b
+def photo_batches(
+    photos: np.ndarray,   # (N, 3, H, W) uint8
+    place: torch.device,  # Where the network is
+    batch_size: int = 32,
+) -> Iterator[Tensor]:
+    "The photos as a network takes them, batch by batch: (n, 3, H, W) float32 in [0, 1], channels last, on the device."
+    for start in range(0, len(photos), batch_size):
+        batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 255
+        yield batch.contiguous(memory_format=torch.channels_last)
+
 def pooled_features(
     model: PhotoNetwork,
     photos: np.ndarray,   # (N, 3, H, W) uint8
@@ -253,12 +273,8 @@ def pooled_features(
     "The features of each photo, (N, D) float32, computed in evaluation mode on the device that the network is on."
     keep_freed_memory()
     place = next(model.parameters()).device
-    rows = []
     with evaluation_mode(model), torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 255
-            rows.append(model.pooled(batch.contiguous(memory_format=torch.channels_last)).cpu())
-    return torch.cat(rows).numpy()
+        return torch.cat([model.pooled(batch).cpu() for batch in photo_batches(photos, place, batch_size)]).numpy()
 
 # %% ../../nbs/start/02_classifier.ipynb #21b6a27c
 STRENGTHS = (0.003, 0.01, 0.03, 0.1)
