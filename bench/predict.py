@@ -9,8 +9,9 @@ Four questions:
 
 Ours is what the command does with the classifier that comes with the package: ONNX Runtime; each of two threads decodes a few
 photos and asks the network about them. Torch has the same network with the weights it was trained to, in float32 and
-channels_last, each batch normalization folded into its convolution, in inference mode, in four ways: two worker processes of a DataLoader that decode ahead, batches of
-8 or of 32, and two threads for the network; or, as ours, two threads that each decode and compute, one photo or eight at a time.
+channels_last, each batch normalization folded into its convolution, in inference mode, in four ways: two worker processes of a
+DataLoader that decode ahead, batches of 8 or of 32, and two threads for the network; or, as ours, two threads that each decode
+and compute, one photo or eight at a time.
 The best of these four counts, repeat by repeat. All workers are started, and each way has warmed up, before the clock starts. One
 way runs at a time, and they take turns, so that a slow minute hits all of them. Reported and judged is the median. The run ends
 with an error when the ways do not say the same.

@@ -306,6 +306,18 @@ def test_learning_rate_finder_leaves_no_trace(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [] and 1e-7 < found.suggestion < 10 and len(found.table) <= 40
 
 
+def test_learning_rate_finder_trains_with_the_callbacks_of_the_training():
+    seen = []
+
+    class Count(training.Callback):
+        def before_batch(self): seen.append(self.learn.model[1].training)
+
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    callbacks = [training.KeepBatchStatistics(), Count()]
+    training.find_learning_rate(model, problem(), nn.CrossEntropyLoss(), steps=20, callbacks=callbacks)
+    assert len(seen) >= 20 and not any(seen), "the normalization uses the statistics it brought along"
+
+
 def test_learning_rate_finder_puts_back_after_an_error():
     model, dls, calls = nn.Linear(4, 2), problem(), []
     before = model.weight.clone()

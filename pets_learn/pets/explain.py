@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter, laplace, map_coordinates
+from scipy.ndimage import gaussian_filter, laplace
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
@@ -219,9 +219,13 @@ def stretched(
     "The map at the photo's size, (H, W) float32: each cell at its center, linear between, constant beyond the last."
     heat = np.asarray(heat, dtype=np.float32)
     if heat.shape == tuple(shape): return heat
-    rows, columns = (np.interp(np.arange(side), cell_centers(cells, side), np.arange(cells))
-                     for cells, side in zip(heat.shape, shape, strict=True))
-    return map_coordinates(heat, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest")
+    rows, columns = (_weights(cells, side) for cells, side in zip(heat.shape, shape, strict=True))
+    return (rows @ heat @ columns.T).astype(np.float32)
+
+def _weights(cells: int, size: int) -> np.ndarray:
+    "How much each cell has to say about each pixel along one side, (size, cells): linear between centers, rows sum to 1."
+    centers = cell_centers(cells, size)
+    return np.stack([np.interp(np.arange(size), centers, cell) for cell in np.eye(cells)], axis=1)
 
 # %% ../../nbs/pets/07_explain.ipynb #eef86ca6
 def where_cells_look(
@@ -453,9 +457,16 @@ def evidence_share(
     heat: np.ndarray, # (h, w) as a map of the network, or (S, S); what is below 0 counts as 0
     mask: np.ndarray, # (S, S) bool
 ) -> tuple[float, float]:
-    "The share of the positive evidence that lies in the mask, and the mask's share of the area."
-    positive = np.maximum(stretched(heat, mask.shape), 0)
-    return float(positive[mask].sum() / max(positive.sum(), 1e-12)), float(mask.mean())
+    """The share of the positive evidence that lies in the mask, and the mask's share of the area.
+
+    Each cell counts as in the logit, however many pixels it is stretched over: those at the right and lower edge get more.
+    """
+    positive = np.maximum(np.asarray(heat, dtype=float), 0)
+    inside: np.ndarray = mask
+    if positive.shape != mask.shape:
+        rows, columns = (_weights(cells, side) for cells, side in zip(positive.shape, mask.shape, strict=True))
+        inside = (rows / rows.sum(axis=0)).T @ mask @ (columns / columns.sum(axis=0))  # share of each cell that is in the mask
+    return float((positive * inside).sum() / max(positive.sum(), 1e-12)), float(mask.mean())
 
 # %% ../../nbs/pets/07_explain.ipynb #001f2ff6
 def evidence_table(
@@ -463,6 +474,8 @@ def evidence_table(
     rows: np.ndarray, # Photos of `course.photos`
 ) -> pd.DataFrame:
     """One row per photo that has a trimap with pet and background: `on_pet`, `pet_area`, `peak_on_pet`, `right`.
+
+    And `middle_on_pet`: does the middle of the photo lie on the pet?
 
     And `on_head`, `head_area` where it has a head box. All of the evidence for the answer.
     """
@@ -472,17 +485,18 @@ def evidence_table(
     for row, answer, heat in zip(rows, answers, maps, strict=True):
         mask, box = course.mask(row), course.folder.head_box(course.stems[row])
         if mask is None or mask.all() or not mask.any(): continue
-        heat = stretched(heat, mask.shape)
-        peak = bool(mask.ravel()[heat.argmax()])
+        peak, middle = bool(mask.ravel()[stretched(heat, mask.shape).argmax()]), bool(mask[size // 2, size // 2])
         on_pet, pet_area = evidence_share(heat, mask)
-        entry = {"row": row, "on_pet": on_pet, "pet_area": pet_area, "peak_on_pet": peak, "right": answer == labels[row]}
+        entry = {"row": row, "on_pet": on_pet, "pet_area": pet_area, "peak_on_pet": peak, "middle_on_pet": middle,
+                 "right": answer == labels[row]}
         if box is not None:
             left, top, right, bottom = box_in_crop(box, _photo_size(course, row), size).round().astype(int)
             head = np.zeros_like(mask)
             head[top:bottom, left:right] = True
             entry["on_head"], entry["head_area"] = evidence_share(heat, head)
         found.append(entry)
-    return pd.DataFrame(found, columns=["row", "on_pet", "pet_area", "peak_on_pet", "right", "on_head", "head_area"])
+    return pd.DataFrame(found, columns=["row", "on_pet", "pet_area", "peak_on_pet", "middle_on_pet", "right",
+                                        "on_head", "head_area"])
 
 def _photo_size(course: Subject, row: int) -> tuple[int, int]:
     "Width and height of the photo as it lies on the disk."
@@ -1285,8 +1299,8 @@ def trust_card(
     weakest: pd.DataFrame,                 # From `weakest_classes`
 ) -> str:
     "A page of Markdown on what the classifier may and may not be trusted with. Raises `BadSetting` where a figure is missing."
-    needed = ("accuracy", "ece", "coverage", "answered_accuracy", "kept", "error_least_pet_area", "error_most_pet_area",
-              *(f"refused_{kind}" for kind in KINDS))
+    needed = ("accuracy", "ece", "ece_honest", "coverage", "kept_and_sure", "answered_accuracy", "kept",
+              "error_least_pet_area", "error_most_pet_area", *(f"refused_{kind}" for kind in KINDS))
     if missing := [name for name in needed if name not in figures]:
         raise BadSetting(f"the record lacks {', '.join(missing)}; run pets-learn reproduce pets/explain")
     share = {name: f"{figures[name]['mean']:.1%}" for name in needed}
@@ -1301,9 +1315,11 @@ def trust_card(
              "animal in the middle",
              f"- errors in the quarter of the photos where the animal is smallest: {share['error_least_pet_area']}; "
              f"where it is largest: {share['error_most_pet_area']}",
-             f"- its probabilities are off by {share['ece']} on average (expected calibration error)",
+             f"- its probabilities are off by {share['ece']} on average (expected calibration error; "
+             f"a perfectly calibrated one would show {share['ece_honest']})",
              f"- if it may say \"not sure\", it answers {share['coverage']} of the photos, and "
-             f"{share['answered_accuracy']} of the answers are right",
+             f"{share['answered_accuracy']} of the answers are right; with the door for strangers it answers "
+             f"{share['kept_and_sure']}",
              "", "Weakest:", "", "| class | right | 95 % interval | photos | most often taken for |", "|---|---|---|---|---|"]
     lines += [f"| {row['class']} | {row.right:.0%} | {row.low:.0%} to {row.high:.0%} | {row.photos} | {row.taken_for} |"
               for _, row in weakest.iterrows()]
@@ -1342,9 +1358,10 @@ def map_figures(
                 "cam_occlusion": rank_agreement(*squares.values()).mean(),
                 "agreement_random_head": random[0], "agreement_random_layer": random[1],
                 "on_pet": on_test.on_pet.mean(), "pet_area": on_test.pet_area.mean(), "peak_on_pet": on_test.peak_on_pet.mean(),
+                "middle_on_pet": on_test.middle_on_pet.mean(),
                 "on_head": on_train.on_head.mean(), "head_area": on_train.head_area.mean(),
                 "on_pet_right": right.on_pet.mean(), "pet_area_right": right.pet_area.mean(),
-              "on_pet_wrong": wrong.on_pet.mean(), "pet_area_wrong": wrong.pet_area.mean()}
+                "on_pet_wrong": wrong.on_pet.mean(), "pet_area_wrong": wrong.pet_area.mean()}
     properties = error_by_quarter(photo_properties(course, judge), course.probabilities[judge].argmax(1) != labels[judge])
     figures |= {f"error_{end}_{name}": row[end] for name, row in properties.iterrows() for end in ("least", "most")}
     return figures | neighbor_agreement(course, judge)
@@ -1450,7 +1467,7 @@ def experiments() -> list[Experiment]:
     "Maps, silence, and the head with two losses and three ways to mirror; three repetitions each."
     heads = [{"loss": loss, "mirror": "photos"} for loss in LOSSES]
     heads += [{"loss": "giou", "mirror": mirror} for mirror in MIRRORS[1:]]
-    return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps", version=2),
+    return [Experiment("pets/explain", run_maps, summarize=summarize, sizes=sizes, name="maps", version=3),
             Experiment("pets/explain", run_silence, summarize=summarize, sizes=sizes, name="silence"),
             Experiment("pets/explain", run_head, heads, summarize, sizes, name="head", version=2)]
 
@@ -1667,7 +1684,7 @@ def _threshold_that_keeps(
 ) -> float:
     "The largest of the scores that keeps at least this share: a photo is kept if its score is at least the threshold."
     ordered = np.sort(scores)[::-1]
-    needed = int(np.ceil(share * len(scores) - 1e-9))  # 0.95 * 20 is not 19 to the last bit
+    needed = int(np.ceil(share * len(scores) - 1e-9))  # 0.55 * 100 is a little more than 55
     return float(ordered[needed - 1])
 
 # %% ../../nbs/pets/07_explain.ipynb #143b27f0
