@@ -278,7 +278,7 @@ def _writing(place: Path) -> Iterator[None]:
 # %% ../nbs/workshop/11_experiments.ipynb #4e5ec52f
 def _note(run: Run, event: str) -> None:
     "Append a line to the journal: one write, so that lines of several processes do not mix."
-    line = {"event": event, "run": run.folder.name, "time": time.time(), "pid": os.getpid()}
+    line = {"event": event, "run": run.folder.name, "time": time.time(), "pid": os.getpid(), "parent": os.getppid()}
     with _writing(run.place), (run.place/"journal.jsonl").open("ab", buffering=0) as file:
         file.write((json.dumps(line) + "\n").encode())
 
@@ -286,7 +286,7 @@ def _note(run: Run, event: str) -> None:
 def read_journal(
     place: str | os.PathLike[str], # The folder of an experiment's runs
 ) -> list[dict[str, Any]]:
-    "Every start, finish and failure so far: event, run (its folder's name), time (seconds since 1970) and pid."
+    "Each start, finish, failure and loss so far: event, run (its folder), time (seconds since 1970), pid and parent's pid."
     lines = []
     with suppress(OSError):
         for text in (Path(place)/"journal.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -424,6 +424,12 @@ def _attempt(run: Run, function: Callable[..., Any], threads: int, passed_on: Ca
     else: _finish(run, facts)
     _free_gpu()
 
+# %% ../nbs/workshop/11_experiments.ipynb #6da5bf45
+def _orphaned(run: Run, since: float) -> bool:
+    "Whether a worker of the same runner began the run after `since` and came to no end: the runner will note its death."
+    events = [line for line in read_journal(run.place) if line["run"] == run.folder.name and line["time"] >= since]
+    return bool(events) and events[-1]["event"] == "start" and events[-1].get("parent") == os.getppid()
+
 # %% ../nbs/workshop/11_experiments.ipynb #863dcb5d
 _PAUSE = 0.2 # seconds between two looks at runs that another process has
 
@@ -435,6 +441,7 @@ def _work(runs: Sequence[Run], function: Callable[..., Any], threads: int, since
         for run in left:
             with _claim(run) as mine:
                 if not mine or _settled(run, since): continue
+                if not progress and _orphaned(run, since): continue
                 _attempt(run, function, threads, progress.status if progress else lambda line: None)
                 worked = True
             if progress: progress.look()
@@ -559,8 +566,9 @@ def _bury(worker: subprocess.Popen[str], runs: Sequence[Run], since: float) -> N
     run = next((run for run in runs if run.folder.name == events[-1]["run"]), None)
     if run is None or events[-1]["event"] != "start": return
     with _claim(run, wait=10) as mine:  # a child of the dead process may hold the lock for a moment
-        if mine and not _settled(run, since):
-            _fail(run, f"its process ended with {how}" + (", as when memory runs out" if code == -9 else ""))
+        if _settled(run, since): return
+        if mine: _fail(run, f"its process ended with {how}" + (", as when memory runs out" if code == -9 else ""))
+        else: _note(run, "lost")
 
 # %% ../nbs/workshop/11_experiments.ipynb #d1f9acb1
 def _end(workers: Iterable[subprocess.Popen[str]]) -> None:
