@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from .run import BadSetting, PetsLearnError, write_atomically
 # %% auto #0
 __all__ = ['FILLS', 'GRAY', 'TARGETS', 'content_key', 'PhotoCache', 'cache_folders', 'photo_cache', 'affine_matrices', 'warp',
            'recolor', 'Augmentation', 'draw_changes', 'augment', 'make_targets', 'class_weights', 'sampling_weights',
-           'epoch_generator', 'shard_slice', 'BatchLoader', 'dataloaders']
+           'epoch_generator', 'PhotoSource', 'PhotoGroups', 'shard_slice', 'BatchLoader', 'dataloaders']
 
 # %% ../nbs/workshop/04_batches.ipynb #fc3e1141
 if TYPE_CHECKING:  # fastai takes seconds to import: only `dataloaders` needs it
@@ -327,17 +327,22 @@ GRAY = (0.299, 0.587, 0.114) # How much red, green and blue add to brightness (I
 
 # %% ../nbs/workshop/04_batches.ipynb #81bd1f50
 def recolor(
-    photos: Tensor,     # (N, 3, H, W) float in [0, 1]
+    photos: Tensor,     # (N, 3, H, W) float in [0, 1], or (N, 1, H, W) of gray ones
     brightness: Tensor, # (N,) factor, >= 0; 1 changes nothing
     contrast: Tensor,   # (N,) factor, >= 0; 0 leaves the mean gray
     saturation: Tensor, # (N,) factor, >= 0; 0 leaves a gray photo
 ) -> Tensor:
-    "Change brightness, then contrast, then saturation; the result is cut to [0, 1] once, at the end."
-    gray = torch.tensor(GRAY, device=photos.device, dtype=photos.dtype)
+    """Change brightness, then contrast, then saturation; the result is cut to [0, 1] once, at the end.
+
+    Raises `BadSetting` for photos with neither three channels nor one.
+    """
+    channels = photos.shape[1]
+    if channels not in (1, 3): raise BadSetting(f"photos have {channels} channels; give 3 for color or 1 for gray")
+    gray = torch.tensor(GRAY if channels == 3 else (1.0,), device=photos.device, dtype=photos.dtype)
     b, k, s = (v.to(photos)[:, None, None] for v in (brightness, contrast, saturation))
-    matrix = b * k * (s * torch.eye(3, device=photos.device, dtype=photos.dtype) + (1 - s) * gray)
+    matrix = b * k * (s * torch.eye(channels, device=photos.device, dtype=photos.dtype) + (1 - s) * gray)
     offset = b * (1 - k) * (photos.mean(dim=(2, 3)) @ gray)[:, None, None]
-    flat = torch.baddbmm(offset.expand(-1, 3, 1), matrix, photos.flatten(2))
+    flat = torch.baddbmm(offset.expand(-1, channels, 1), matrix, photos.flatten(2))
     return flat.clamp_(0, 1).view(photos.shape)
 
 # %% ../nbs/workshop/04_batches.ipynb #2a978178
@@ -381,12 +386,12 @@ def draw_changes(
 
 # %% ../nbs/workshop/04_batches.ipynb #17f94809
 def augment(
-    photos: Tensor,                            # (N, 3, H, W) float in [0, 1], on any device
+    photos: Tensor,                            # (N, C, H, W) float in [0, 1], C is 3 or 1, on any device
     augmentation: Augmentation,                # What may change, and how far
     generator: torch.Generator | None = None,  # On the CPU; the same state gives the same result on every device
     draw: Tensor | None = None,                # (N, 10) from `draw_changes`, for whoever has drawn already; None: draw now
 ) -> Tensor:
-    """Each photo changed at random, (N, 3, H, W) in [0, 1]; with all ranges 0 the photos themselves, bit for bit.
+    """Each photo changed at random, same shape, in [0, 1]; with all ranges 0 the photos themselves, bit for bit.
 
     Color comes first, so that `zeros` fills with black whatever the brightness.
     Raises `BadSetting` for a `draw` of another number of photos.
@@ -509,6 +514,45 @@ def _tensor(values: Any) -> Tensor:
     "The values as a tensor; arrays are copied, since torch warns about those that must not be written."
     return torch.as_tensor(np.array(values) if not isinstance(values, Tensor) and hasattr(values, "__array__") else values)
 
+# %% ../nbs/workshop/04_batches.ipynb #37e307c0
+class PhotoSource(Protocol):
+    "What a loader takes its bytes from: a `PhotoCache`, an array, or `PhotoGroups`."
+    def __len__(self) -> int: ...
+
+    def __getitem__(
+        self,
+        rows: Any, # (B,) int
+        /,
+    ) -> np.ndarray:
+        "The items in these rows, (B, ..., C, H, W) uint8, a copy."
+
+class PhotoGroups:
+    """Groups of K photos, such as pairs, as rows of one array or cache; indexing gathers (B, K, C, H, W) uint8.
+
+    Raises `BadSetting` for rows that the array does not have.
+    """
+    def __init__(
+        self,
+        photos: PhotoCache | np.ndarray, # (N, C, H, W) uint8
+        rows: Any,                       # (G, K) int: which photos make a group
+    ) -> None:
+        self.photos, self.rows = photos, np.asarray(rows)
+        if self.rows.ndim != 2 or self.rows.dtype.kind not in "iu" or not self.rows.size:
+            raise BadSetting(f"groups have shape {self.rows.shape}; give rows, whole numbers (groups, photos in a group)")
+        if self.rows.min() < 0 or self.rows.max() >= len(photos):
+            raise BadSetting(f"a group names photo {self.rows.max() if self.rows.min() >= 0 else self.rows.min()}; "
+                             f"there are {len(photos)}, counted from 0")
+
+    def __len__(self) -> int: return len(self.rows)
+
+    def __getitem__(
+        self,
+        chosen: Any, # (B,) int: which groups
+    ) -> np.ndarray:
+        "These groups' photos, (B, K, C, H, W) uint8, a copy."
+        rows = self.rows[chosen]
+        return self.photos[rows.ravel()].reshape(*rows.shape, *self.photos[:1].shape[1:])
+
 # %% ../nbs/workshop/04_batches.ipynb #971d87cc
 class _ForFastai:
     "What fastai's Learner asks of a loader, beyond its batches."
@@ -570,12 +614,13 @@ def shard_slice(
 class BatchLoader(_ForFastai):
     """Iterate over photos as batches `(x, y)`; `x` is (B, 3, H, W) float32 in [0, 1] (before `normalize`), on the device.
 
-    Without labels a batch is `(x,)`. Each pass is one epoch: `epoch` counts up, and with `seed` it fixes order and
-    augmentation. fastai's Learner takes it as a DataLoader. Raises `BadSetting` for arguments that do not fit together.
+    Of `PhotoGroups` a batch is (B, K, C, H, W). Without labels a batch is `(x,)`. Each pass is one epoch: `epoch` counts up,
+    and with `seed` it fixes order and augmentation. fastai's Learner takes it as a DataLoader. Raises `BadSetting` for arguments
+    that do not fit together.
     """
     def __init__(
         self,
-        photos: PhotoCache | np.ndarray,               # Cache, or uint8 (N, C, H, W)
+        photos: PhotoSource,                           # Cache, groups of its photos, or uint8 (N, C, H, W)
         labels: Any = None,                            # (N, ...) targets of all rows (see `make_targets`), or None
         indices: Any = None,                           # Rows to use; None: all
         batch_size: int = 32,                          # Photos per batch, >= 1
@@ -584,7 +629,7 @@ class BatchLoader(_ForFastai):
         weights: Any = None,                           # One chance per index: draw with replacement, instead of shuffling
         augmentation: Augmentation | None = None,      # Random changes; None: the photos as they are
         normalize: tuple[Sequence[float], Sequence[float]] | None = None, # Mean and standard deviation per channel
-        channels_last: bool = False,                   # torch's memory format for faster convolutions; shape unchanged
+        channels_last: bool = False,                   # torch's memory format for faster convolutions; not of groups
         device: torch.device | str | None = None,      # Where batches go; None: the CPU
         seed: int = 0,                                 # With `epoch`, fixes order and augmentation; >= 0
         prefetch: int | None = None,                   # Batches made ahead in a thread; None: 2 for a GPU, 0 for the CPU
@@ -649,10 +694,14 @@ class BatchLoader(_ForFastai):
         "One batch, or this process's part of it: gather bytes, move, make floats, augment, normalize."
         mine = shard_slice(len(rows), self.rank, self.processes)
         x = _on(self.device, torch.from_numpy(self.photos[rows[mine]])).float().div_(255)
+        group = x.shape[1:-3]  # () for a photo, (2,) for a pair
+        x = x.flatten(0, -4)
         if self.augmentation is not None:  # drawn for the whole batch, so that all processes draw the same
-            x = augment(x, self.augmentation, draw=draw_changes(len(rows), generator)[mine])
+            draw = draw_changes(len(rows) * group.numel(), generator).view(len(rows), -1, 10)[mine]
+            x = augment(x, self.augmentation, draw=draw.flatten(0, 1))
         if self.normalize is not None: x = _normalized(x, *self.normalize)
-        if self.channels_last: x = x.contiguous(memory_format=torch.channels_last)
+        if group: x = x.unflatten(0, (-1, *group))
+        elif self.channels_last: x = x.contiguous(memory_format=torch.channels_last)
         return (x,) if self.labels is None else (x, _on(self.device, self.labels[torch.from_numpy(rows[mine])]))
 
     def one_batch(self) -> tuple[Tensor, ...]:
@@ -684,7 +733,7 @@ def _check_loader(loader: BatchLoader) -> None:
 
 # %% ../nbs/workshop/04_batches.ipynb #ce564111
 def dataloaders(
-    photos: PhotoCache | np.ndarray,  # Cache, or uint8 (N, C, H, W)
+    photos: PhotoSource,              # Cache, groups of its photos, or uint8 (N, C, H, W)
     labels: Any,                      # (N,) class indices of all rows
     train: Any,                       # Rows to train on
     valid: Any,                       # Rows that decisions are made on
