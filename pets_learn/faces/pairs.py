@@ -144,7 +144,9 @@ def read_pairs(
     missing = [next((p.name for p in pair[:2] if p not in store.row_of), "") for pair in listed]
     unread = [f"{name} cannot be read, or is not in the store" for name in missing if name]
     found = [pair for pair, name in zip(listed, missing, strict=True) if not name]
-    if not found: raise MissingData(f"no pair of the list {split!r} has both its faces here; {(left_out + unread)[0]}")
+    if not found:
+        why = next(iter([*left_out, *unread]), "the list is empty")
+        raise MissingData(f"no pair of the list {split!r} has both its faces here; {why}")
     rows = np.array([[store.row_of[one], store.row_of[two]] for one, two, _ in found])
     return FacePairs(rows, np.array([int(same) for *_, same in found]), (*left_out, *unread))
 
