@@ -148,7 +148,7 @@ def in_batch_loss(
     return F.cross_entropy(logits, torch.arange(2 * people, device=codes.device).roll(people))
 
 # %% ../../nbs/faces/02_siamese.ipynb #c14e679d
-FACE_BOX = (0.22, 0.20, 0.78, 0.84) # Left, top, right, bottom as shares of an aligned picture: from the brows' sides to the chin
+FACE_BOX = (0.264, 0.264, 0.736, 0.768) # Left, top, right, bottom as shares of an aligned picture: from the brows to the chin
 
 def cut_faces(
     store: FaceStore,                                # Whole aligned pictures
@@ -358,7 +358,7 @@ def pair_scores(
 # %% ../../nbs/faces/02_siamese.ipynb #6891e8c9
 def sizes() -> Scale:
     "Faces seen in a lesson and in the long training, side of the pictures in pixels, and widths, at the scale of the machine."
-    return scale(seen=(200, 80_000, 400_000), long=(400, 320_000, 2_000_000), side=(48, 125, 125),
+    return scale(seen=(200, 60_000, 400_000), long=(400, 320_000, 2_000_000), side=(48, 125, 125),
                  widths=((8, 12), (24, 48, 96, 192), (32, 64, 128, 256)))
 
 @cache
