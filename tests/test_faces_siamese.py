@@ -1,0 +1,200 @@
+"""Siamese networks: the document's layers, one branch for both faces, losses equal to their references, lessons that repeat."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from pets_learn import data, toys
+from pets_learn.exercises import exercise_problems
+from pets_learn.faces import pairs as fp
+from pets_learn.faces import siamese as fs
+from pets_learn.run import BadSetting, PetsLearnError, seed_everything
+
+pytestmark = pytest.mark.usefixtures("smoke")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    root = toys.make_faces(tmp_path_factory.mktemp("faces"), people=12, photos_per_person=3)
+    folder = data.lfw(root.parent, pictures="lfw-125")
+    store = fs.cut_faces(fp.face_store(folder, 48))
+    return store, fp.read_pairs(folder, store, "train"), fp.read_pairs(folder, store, "test")
+
+
+# --- the document's network -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_norm, parameters", [(False, 38_951_745), (True, 38_961_089)])
+def test_parameters_and_shapes_of_the_document(batch_norm, parameters):
+    network = fs.koch_network(batch_norm)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    shapes = []
+    hooks = [layer.register_forward_hook(lambda *a: shapes.append(tuple(a[2].shape[1:]))) for layer in network.branch
+             if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.Linear)]
+    with torch.no_grad():
+        network.eval()(torch.rand(1, 2, 1, 105, 105))
+    for hook in hooks:
+        hook.remove()
+    assert shapes[:8] == shapes[8:]
+    sides = [(64, 96), (64, 48), (128, 42), (128, 21), (128, 18), (128, 9), (256, 6)]
+    assert shapes[:8] == [*((channels, side, side) for channels, side in sides), (4096,)]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_both_branches_are_one(batch_norm):
+    torch.manual_seed(0)
+    network, pairs = fs.koch_network(batch_norm).eval(), torch.rand(2, 2, 1, 105, 105)
+    with torch.no_grad():
+        first, second = network.codes(pairs)
+        swapped = network.codes(pairs.flip(1))
+        torch.testing.assert_close((first, second), swapped[::-1])
+        torch.testing.assert_close(network(pairs), network(pairs.flip(1)))
+        by_hand = (first - second).abs() @ network.compare.weight.T + network.compare.bias
+        torch.testing.assert_close(network(pairs), by_hand)
+
+
+@pytest.mark.parametrize("shape, words", [((2, 2, 3, 105, 105), "gray and color"), ((2, 1, 105, 105), "give pairs"),
+                                          ((2, 3, 1, 105, 105), "give pairs")])
+def test_what_is_no_pair_of_gray_faces(shape, words):
+    with pytest.raises(BadSetting, match=words):
+        fs.koch_network()(torch.rand(shape))
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_out_of_range(dropout):
+    with pytest.raises(BadSetting, match="below 1"):
+        fs.koch_branch(dropout=dropout)
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------
+
+SEEDS = st.integers(0, 10**6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 9), st.floats(0.1, 3))
+def test_contrastive_equals_pytorch_s_hinge(seed, count, margin):
+    generator = torch.Generator().manual_seed(seed)
+    distances, same = torch.rand(count, generator=generator) * 2, torch.randint(0, 2, (count,), generator=generator)
+    hinge = F.hinge_embedding_loss(distances, -torch.ones(count), margin, reduction="none")
+    expected = torch.where(same > 0, distances, hinge).square().mean()
+    torch.testing.assert_close(fs.contrastive_loss(distances, same, margin), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 9), st.integers(1, 6), st.floats(0.01, 2))
+def test_triplet_equals_pytorch(seed, count, size, margin):
+    a, p, n = torch.randn(3, count, size, generator=torch.Generator().manual_seed(seed))
+    squared = nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: (x - y).square().sum(dim=1), margin=margin)
+    torch.testing.assert_close(fs.triplet_loss(a, p, n, margin), squared(a, p, n))
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.integers(2, 6), st.floats(0.05, 1))
+def test_in_batch_is_cross_entropy_without_itself(seed, people, temperature):
+    first, second = torch.randn(2, people, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    codes, total = [*first, *second], 0.0
+    for i, code in enumerate(codes):
+        others = [j for j in range(2 * people) if j != i]
+        logits = torch.stack([F.cosine_similarity(code, codes[j], dim=0) for j in others]) / temperature
+        total -= logits.log_softmax(dim=0)[others.index((i + people) % (2 * people))].item()
+    assert fs.in_batch_loss(first, second, temperature).item() == pytest.approx(total / (2 * people), rel=1e-9)
+
+
+def test_in_batch_gradient():
+    first, second = torch.randn(2, 3, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a: fs.in_batch_loss(a, second, 0.3), first.requires_grad_())
+
+
+# --- the encoder and the answers ------------------------------------------------------------------------------------
+
+
+def test_codes_have_length_one_and_groups_are_their_faces():
+    torch.manual_seed(0)
+    encoder = fs.FaceEncoder((8, 12), 16).eval()
+    groups = torch.rand(3, 2, 1, 40, 37)
+    with torch.no_grad():
+        codes = encoder(groups)
+        torch.testing.assert_close(codes.norm(dim=2), torch.ones(3, 2))
+        torch.testing.assert_close(codes[:, 1], encoder(groups[:, 1]), atol=1e-5, rtol=0)
+    bytes_of = (groups[:, 0] * 255).round().to(torch.uint8).numpy()
+    plain = fs.embed(encoder, bytes_of, mirrored=False)
+    with torch.no_grad():
+        np.testing.assert_allclose(plain, encoder(torch.from_numpy(bytes_of).float() / 255).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"widths": ()}, {"widths": (4, 0)}, {"features": 0}, {"channels": 2}])
+def test_an_encoder_that_cannot_be(options):
+    with pytest.raises(BadSetting, match="do not work"):
+        fs.FaceEncoder(**options)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=20))
+def test_no_threshold_is_better(pairs):
+    scores, same = np.array([s for s, _ in pairs], float), np.array([y for _, y in pairs], int)
+    right = [((scores >= t) == same).mean() for t in np.arange(-6, 7, 0.5)]
+    assert ((scores >= fs.best_threshold(scores, same)) == same).mean() == max(right)
+
+
+def test_the_threshold_does_not_know_the_test():
+    rng = np.random.default_rng(0)
+    valid, scores, same = (rng.normal(size=50), np.arange(50) % 2), rng.normal(size=40), np.arange(40) % 2
+    one, other = (fs.verification_figures(valid, (scores, labels)) for labels in (same, 1 - same))
+    assert one["threshold"] == other["threshold"] and one["accuracy"] == pytest.approx(1 - other["accuracy"])
+
+
+# --- lessons --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(fs.LESSONS))
+def test_a_lesson_repeats_itself_and_does_not_see_the_test(faces, name):
+    store, train, test = faces
+    kept, held = train.take(np.arange(len(train)) % 5 != 0), train.take(np.arange(len(train)) % 5 == 0)
+    blind = fp.FaceStore(store.photos.copy(), store.paths)
+    blind.photos[np.setdiff1d(np.arange(len(store)), np.unique(train.rows))] = 0  # the test's faces are gone
+    scores = []
+    for faces_seen in (store, blind):
+        model, history = fs.teach(fs.LESSONS[name], faces_seen, kept, held, 60, 3, (8, 12))
+        assert np.isfinite(history.valid_loss).all()
+        scores.append(fs.pair_scores(model, store, test))
+        assert scores[-1].shape == (len(test),) and np.isfinite(scores[-1]).all()
+    np.testing.assert_array_equal(*scores)
+
+
+def test_names_teach_something(faces):
+    store, train, _ = faces
+    seed_everything(0)
+    untrained = fs.FaceEncoder((8, 12))
+    model, _ = fs.teach(fs.LESSONS["everybody"], store, train, train, 2000, 0, (8, 12), 3e-3)
+    apart = [fs.pair_scores(m, store, train, mirrored=False) for m in (untrained, model)]
+    gaps = [(s[train.same == 1].mean() - s[train.same == 0].mean()) / s.std() for s in apart]
+    assert gaps[1] > gaps[0] + 0.5
+
+
+def test_an_unknown_loss(faces):
+    store, train, _ = faces
+    with pytest.raises(BadSetting, match="use one of"):
+        fs.teach(fs.Lesson("cosine"), store, train, train, 10)
+
+
+def test_nobody_with_two_photos():
+    with pytest.raises(BadSetting, match="two photos"):
+        fs.two_of_each(np.array([0, 1, 2]), np.random.default_rng(0))
+    assert fs.two_of_each(np.array([0, 1, 2]), np.random.default_rng(0), alone=True).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_a_missing_encoder_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
+    with pytest.raises(PetsLearnError, match="pets-learn reproduce faces/siamese"):
+        fs.trained_encoder()
+
+
+@pytest.mark.parametrize("exercise", fs.EXERCISES, ids=lambda exercise: exercise.name)
+def test_exercises(exercise):
+    assert exercise_problems(exercise) == []
