@@ -5,14 +5,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
 from pets_learn import data, toys
 from pets_learn.exercises import exercise_problems
+from pets_learn.experiments import planned
 from pets_learn.faces import pairs as fp
 from pets_learn.faces import siamese as fs
-from pets_learn.run import BadSetting, PetsLearnError, seed_everything
+from pets_learn.run import BadSetting, read_json, seed_everything
 
 pytestmark = pytest.mark.usefixtures("smoke")
 
@@ -188,11 +190,17 @@ def test_nobody_with_two_photos():
     assert fs.two_of_each(np.array([0, 1, 2]), np.random.default_rng(0), alone=True).tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
-def test_a_missing_encoder_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
-    with pytest.raises(PetsLearnError, match="pets-learn reproduce faces/siamese"):
-        fs.trained_encoder()
+def test_the_encoder_is_trained_where_it_is_missing_and_then_kept(tmp_path):
+    one, again = fs.trained_encoder(0, tmp_path), fs.trained_encoder(0, tmp_path)
+    assert not one.training
+    for left, right in zip(one.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+    (run,) = planned(fs.experiments()[1], 1, tmp_path)
+    store, _, test = fs._faces(run.sizes.side)
+    record = read_json(run.folder / "run.json")["figures"]
+    assert roc_auc_score(test.same, fs.pair_scores(one, store, test)) == pytest.approx(record["auc"], abs=1e-6)
+    with pytest.raises(BadSetting, match="0 or more"):
+        fs.trained_encoder(-1, tmp_path)
 
 
 @pytest.mark.parametrize("exercise", fs.EXERCISES, ids=lambda exercise: exercise.name)

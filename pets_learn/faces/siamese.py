@@ -5,7 +5,7 @@
 # %% ../../nbs/faces/02_siamese.ipynb #5c2818ee
 from __future__ import annotations
 
-import time
+import os, time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from ..batches import Augmentation, BatchLoader, PhotoGroups
 from ..exercises import Exercise, Mistake
-from ..experiments import Experiment, Run, grid_figures, planned, run_experiment
+from ..experiments import RUNS_FOLDER, Experiment, Run, grid_figures, planned, run_experiment
 from .pairs import FacePairs, FaceStore, draw_triplets, face_store, read_pairs, split_pairs, whole_faces
 from ..pets.architectures import conv_norm
 from ..pets.breeds import quiet_block
 from ..pets.transfer import fast_16_bits
 from ..run import (
-    BadSetting, PetsLearnError, Scale, device, evaluation_mode, figure, scale, seed_everything, write_atomically)
+    BadSetting, Scale, device, evaluation_mode, figure, scale, seed_everything, write_atomically)
 from ..training import fit
 
 from fastai.callback.core import Callback  # after pets_learn.training, which silences a warning of fastai's
@@ -438,17 +438,19 @@ def experiments() -> list[Experiment]:
             Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long")]
 
 def trained_encoder(
-    seed: int = 0, # Of the long training
+    seed: int = 0, # Of the long training, >= 0
+    folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
 ) -> FaceEncoder:
-    "What the long training left; at smoke scale a tiny one, trained now. Raises `PetsLearnError` where it is missing."
-    run = planned(experiments()[1])[seed]
-    if run.sizes.name == "smoke": run_experiment(experiments()[1], seeds=seed + 1, quiet=True)
-    file = run.folder/"encoder.safetensors"
-    if not file.exists():
-        raise PetsLearnError("the encoder of the long training is not here; run `pets-learn reproduce faces/siamese --only long` "
-                             "in this folder first, ten minutes for each seed on one core")
+    """The network of the long training in evaluation mode. Where it is missing it is trained first: ten minutes on one core.
+
+    Raises `BadSetting` for a seed below 0, and what `run_experiment` raises.
+    """
+    if seed < 0: raise BadSetting(f"seed is {seed}; give 0 or more")
+    long = experiments()[1]
+    run_experiment(long, seeds=seed + 1, folder=folder)
+    run = planned(long, seed + 1, folder)[seed]
     model = FaceEncoder(run.sizes.widths)
-    model.load_state_dict(load_file(file))
+    model.load_state_dict(load_file(run.folder/"encoder.safetensors"))
     return model.eval()
 
 # %% ../../nbs/faces/02_siamese.ipynb #03dc1461
