@@ -15,6 +15,7 @@ from pets_learn import data, toys
 from pets_learn.batches import Augmentation, BatchLoader, dataloaders
 from pets_learn.exercises import exercise_problems
 from pets_learn.faces import pairs as fp
+from pets_learn.pets.dataset import close_pairs, perceptual_hashes
 from pets_learn.run import BadSetting
 
 
@@ -151,8 +152,18 @@ def test_bad_splits(folder, store):
     pairs = fp.read_pairs(folder, store)
     with pytest.raises(BadSetting, match="person or pair"):
         fp.split_pairs(pairs, store, "name")
-    with pytest.raises(BadSetting, match="at least 10"):
-        fp.split_pairs(pairs.take(np.arange(4)), store, "pair")
+    for by in ("pair", "person"):
+        with pytest.raises(BadSetting, match="at least 5 of each"):
+            fp.split_pairs(pairs.take(np.flatnonzero(pairs.same)[:8]), store, by)
+    with pytest.raises(BadSetting, match="0 or more"):
+        fp.split_pairs(pairs, store, seed=-1)
+
+
+def test_parts_that_do_not_fit(store):
+    with pytest.raises(BadSetting, match="two rows and one answer"):
+        fp.FacePairs(np.zeros((3, 2), int), np.zeros(2, int))
+    with pytest.raises(BadSetting, match="one file for each photo"):
+        fp.FaceStore(store.photos, store.paths[:1])
 
 
 # --- drawn pairs ----------------------------------------------------------------------------------------------------
@@ -184,14 +195,12 @@ def test_faces_that_make_no_pair(people, words):
 
 def test_a_loader_gives_the_faces_of_each_pair(folder, store):
     pairs = fp.read_pairs(folder, store)
-    loader = BatchLoader(pairs.photos(store), pairs.same, batch_size=7, shuffle=True, seed=1)
-    seen = 0
-    for x, y in loader.batches(0):
-        for (one, two), same in zip((x * 255).round().numpy().astype(np.uint8), y.tolist(), strict=True):
-            rows = [int(np.flatnonzero((store.photos == face).all(axis=(1, 2, 3)))[0]) for face in (one, two)]
-            assert (store.people[rows[0]] == store.people[rows[1]]) == bool(same)
-            seen += 1
-    assert seen == len(pairs)
+    loader = BatchLoader(pairs.photos(store), pairs.same, batch_size=7)
+    x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    assert torch.equal((x * 255).round().to(torch.uint8), torch.from_numpy(store.photos[pairs.rows]))
+    assert y.tolist() == pairs.same.tolist()
+    shuffled = torch.cat([y for _, y in loader.new(shuffle=True)])
+    assert shuffled.tolist() != y.tolist() and shuffled.sum() == y.sum()
 
 
 def test_fastai_loaders_of_pairs(folder, store):
@@ -200,6 +209,7 @@ def test_fastai_loaders_of_pairs(folder, store):
                       augmentation=Augmentation(flip=True, brightness=0.2))
     x, y = dls.train.one_batch()
     assert x.shape == (4, 2, 1, 40, 40) and y.shape == (4, 1) and x.min() >= 0 and x.max() <= 1
+    assert torch.cat([y for _, y in dls[1]])[:, 0].tolist() == pairs.same[20:30].tolist()
 
 
 def test_parts_of_a_batch_of_pairs_are_those_of_the_whole(folder, store):
@@ -227,7 +237,13 @@ def test_the_counts_of_the_seed_document():
     assert fp.shared(train, test, store) == {"person": 0, "photo": 0}
     assert [len(part) for part in fp.split_pairs(train, store, "pair")] == [1760, 440]
     kept, held = fp.split_pairs(train, store)
-    assert fp.shared(kept, held, store) == {"person": 0, "photo": 0} and abs(len(held) - 440) < 25
+    assert fp.shared(kept, held, store) == {"person": 0, "photo": 0}
+    for seed in range(4):
+        held = fp.split_pairs(train, store, seed=seed)[1]
+        assert abs(len(held) - 440) <= 5 and abs(held.same.mean() - 0.5) < 0.02
+    small = fp.face_store(folder, 64, gray=False)
+    near = close_pairs(perceptual_hashes(small.photos), 40)
+    assert len(near) == 1, "the one photo that is filed under two names, once in each list"
 
 
 @pytest.mark.parametrize("exercise", fp.EXERCISES, ids=lambda exercise: exercise.name)

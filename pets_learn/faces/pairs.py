@@ -30,6 +30,7 @@ __all__ = ['whole_faces', 'to_gray', 'FaceStore', 'face_store', 'FacePairs', 're
 def whole_faces() -> FacesFolder:
     """LFW's whole, aligned pictures: the 125-pixel set where it lies, else the 250-pixel one that can be downloaded.
 
+    The 125-pixel set is deep-funneled (2012), the other one funneled (2007): figures differ a little between the two.
     At smoke scale: generated stand-ins. Raises `MissingData` where there are neither, or only the tight crops of 64 pixels.
     """
     try: return lfw(pictures="lfw-125")
@@ -64,6 +65,10 @@ class FaceStore:
     paths: tuple[Path, ...]               # N files that could be read
     skipped: tuple[tuple[Path, str], ...] = () # What could not be read, and why
     generated: bool = False               # Drawn, not photographed
+
+    def __post_init__(self) -> None:
+        if len(self.photos) != len(self.paths):
+            raise BadSetting(f"{len(self.photos)} photos and {len(self.paths)} files do not fit; give one file for each photo")
 
     def __len__(self) -> int: return len(self.photos)
 
@@ -113,6 +118,10 @@ class FacePairs:
     left_out: tuple[str, ...] = ()  # Lines of the list that gave no pair, and why
     protocol: str = "restricted"    # "restricted": as published; "unrestricted": made from the names of the people
 
+    def __post_init__(self) -> None:
+        if self.rows.shape != (len(self.same), 2):
+            raise BadSetting(f"rows {self.rows.shape}, answers {self.same.shape}: give two rows and one answer for each pair")
+
     def __len__(self) -> int: return len(self.rows)
 
     def take(
@@ -131,7 +140,7 @@ class FacePairs:
 
     def describe(self) -> str:
         "How many pairs, how many of them same, and each line that was left out."
-        head = f"{len(self):,} pairs ({self.protocol}), {self.same.sum():,} of them same"
+        head = f"{len(self):,} pair{'s' * (len(self) != 1)} ({self.protocol}), {self.same.sum():,} of them same"
         return "\n".join([head, *(f"left out: {line}" for line in self.left_out)])
 
 def read_pairs(
@@ -182,8 +191,12 @@ def split_pairs(
     By pair the fifth is exact; by person it may miss a few pairs, as islands are not cut. Raises `BadSetting` for another `by`,
     and for pairs that cannot be split so.
     """
+    if seed < 0: raise BadSetting(f"seed is {seed}; give 0 or more")
+    same = int(pairs.same.sum())
+    if min(same, len(pairs) - same) < 5:
+        raise BadSetting(f"{same} same and {len(pairs) - same} different pairs are too few to set a fifth aside; "
+                         "give at least 5 of each")
     if by == "pair":
-        if len(pairs) < 10: raise BadSetting(f"{len(pairs)} pairs are too few to set a fifth aside; give at least 10")
         kept, held = train_test_split(np.arange(len(pairs)), test_size=0.2, stratify=pairs.same, random_state=seed)
     elif by == "person":
         groups = islands(pairs, store)
@@ -205,8 +218,9 @@ def count_pairs(
 # %% ../../nbs/faces/01_pairs.ipynb #a8338a23
 def _by_person(people: np.ndarray, wanted: int) -> list[np.ndarray]:
     "The faces of each person. Raises `BadSetting` unless somebody has two and there are two people."
-    faces = [np.flatnonzero(people == person) for person in np.unique(people)]
-    if wanted < 1: raise BadSetting(f"count is {wanted}; give at least one")
+    order = np.argsort(people, kind="stable")
+    faces = np.split(order, np.flatnonzero(np.diff(people[order])) + 1) if len(people) else []
+    if not isinstance(wanted, int) or wanted < 1: raise BadSetting(f"count is {wanted!r}; give a whole number, at least one")
     if len(faces) < 2: raise BadSetting(f"these faces show {len(faces)} person; to draw different ones takes at least two people")
     if max(map(len, faces)) < 2: raise BadSetting("everybody has one photo only; to draw a same pair, somebody needs two")
     return faces
