@@ -58,7 +58,9 @@ class DecodedPairs(Dataset[tuple[torch.Tensor, int]]):
     "The same pairs from faces that are decoded already, for PyTorch's own loader."
     def __init__(self, pairs: FacePairs, store: FaceStore) -> None: self.groups, self.same = pairs.photos(store), pairs.same
     def __len__(self) -> int: return len(self.same)
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]: return torch.from_numpy(self.groups[i]).float() / 255, int(self.same[i])
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.groups[i]).float() / 255, int(self.same[i])
 
 
 def drain(batches: Iterable[Any]) -> None:
