@@ -206,3 +206,39 @@ def test_the_encoder_is_trained_where_it_is_missing_and_then_kept(tmp_path):
 @pytest.mark.parametrize("exercise", fs.EXERCISES, ids=lambda exercise: exercise.name)
 def test_exercises(exercise):
     assert exercise_problems(exercise) == []
+
+
+# --- whitening ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.integers(2, 6), st.sampled_from([0.0, 0.1, 1.0]))
+def test_whitened_codes_scatter_alike(seed, size, shrinkage):
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(60, size)) @ rng.normal(size=(size, size))
+    pairs = fp.FacePairs(np.arange(60).reshape(-1, 2), np.ones(30, int))
+    white = fs.fit_whitening(codes, pairs, shrinkage)
+    apart = codes[0::2] - codes[1::2]
+    within = apart.T @ apart / 60
+    within += shrinkage * np.trace(within) / size * np.eye(size)
+    scale = np.abs(within).max()
+    np.testing.assert_allclose(white.matrix @ white.matrix.T @ within / scale, np.eye(size) / scale, atol=1e-6 / min(1, scale))
+    np.testing.assert_allclose(np.linalg.norm(white(codes), axis=1), 1)
+
+
+def test_different_pairs_do_not_matter_to_whitening_but_for_the_mean():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(40, 3))
+    rows = np.arange(40).reshape(-1, 2)
+    one = fs.fit_whitening(codes, fp.FacePairs(rows, np.r_[np.ones(10, int), np.zeros(10, int)]))
+    other = fs.fit_whitening(codes, fp.FacePairs(rows[:10], np.ones(10, int)))
+    np.testing.assert_allclose(one.matrix, other.matrix)
+    assert not np.allclose(one.mean, other.mean)
+
+
+@pytest.mark.parametrize("pairs, shrinkage, words", [(0, 0.1, "0 same pairs"), (2, 0.0, "raise the shrinkage"), (2, -1.0, "0 or more")])
+def test_whitening_that_cannot_be(pairs, shrinkage, words):
+    codes = np.random.default_rng(0).normal(size=(8, 5))
+    same = np.array([1] * pairs + [0] * (4 - pairs))
+    with pytest.raises(BadSetting, match=words):
+        fs.fit_whitening(codes, fp.FacePairs(np.arange(8).reshape(-1, 2), same), shrinkage)

@@ -37,7 +37,8 @@ from fastai.data.core import DataLoaders
 __all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'koch_branch', 'SiameseNetwork', 'koch_network', 'contrastive_loss',
            'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines', 'best_threshold', 'Lesson',
            'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss', 'teach', 'pair_scores', 'sizes',
-           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'experiments', 'trained_encoder']
+           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'run_whitened', 'experiments',
+           'trained_encoder', 'Whitening', 'fit_whitening']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -422,20 +423,36 @@ _UNITS = {"auc": "area", "valid_auc": "area", "accuracy": "share", "plain_auc": 
 def summarize(
     table: pd.DataFrame, # `Results.table`
 ) -> dict[str, dict[str, Any]]:
-    "Mean and range of each figure, as NAME_LESSON, or best_NAME of the long training."
+    "Mean and range of each figure, as NAME_LESSON, or long_NAME of the long training and best_NAME of its whitened codes."
     if "lesson" in table:
         entries = [grid_figures(table, column, ["lesson"], unit=unit, better=_better(unit)) for column, unit in _UNITS.items()]
         return {name: entry for found in entries for name, entry in found.items()}
-    return {f"best_{column}": figure(table[column], unit, _better(unit), seed_row=9 if column in ("accuracy", "auc") else None)
-            for column, unit in _UNITS.items()}
+    prefix = "best" if "shrinkage" in table else "long"
+    return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=9 if prefix == "best" else None)
+            for column, unit in _UNITS.items() if column in table}
 
 def _better(unit: str) -> str: return "lower" if unit == "seconds" else "higher"
 
+def run_whitened(
+    run: Run, # From the runner
+) -> dict[str, float]:
+    "The network of the long training with whitened codes; validation chooses the shrinkage."
+    store, train, test = _faces(run.sizes.side)
+    run.uses("Labeled Faces in the Wild, View 1", items=len(train) + len(test), complete=not (train.left_out or test.left_out),
+             generated=store.generated)
+    learn, decide = _parts(train, store, run.seed)
+    codes = embed(trained_encoder(run.seed, run.place.parents[2]), store.photos)
+    white = {shrinkage: fit_whitening(codes, learn, shrinkage)(codes) for shrinkage in (0.03, 0.1, 0.3, 1.0)}
+    shrinkage = max(white, key=lambda s: roc_auc_score(decide.same, cosines(white[s], decide.rows)))
+    said = [(cosines(white[shrinkage], pairs.rows), pairs.same) for pairs in (decide, test)]
+    return verification_figures(*said) | {"shrinkage": shrinkage}
+
 def experiments() -> list[Experiment]:
-    "The six lessons, and the best one for longer."
+    "The six lessons, the best one for longer, and that with whitened codes."
     points = [{"lesson": name} for name in LESSONS]
     return [Experiment("faces/siamese", run_lesson, points, summarize, sizes, name="lessons"),
-            Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long")]
+            Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long"),
+            Experiment("faces/siamese", run_whitened, summarize=summarize, sizes=sizes, name="whitened")]
 
 def trained_encoder(
     seed: int = 0, # Of the long training, >= 0
@@ -452,6 +469,40 @@ def trained_encoder(
     model = FaceEncoder(run.sizes.widths)
     model.load_state_dict(load_file(run.folder/"encoder.safetensors"))
     return model.eval()
+
+# %% ../../nbs/faces/02_siamese.ipynb #44b8959d
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    "What makes codes of one person scatter alike in all directions."
+    mean: np.ndarray   # (D,) of the codes it was fitted on
+    matrix: np.ndarray # (D, D)
+
+    def __call__(
+        self,
+        codes: np.ndarray, # (N, D)
+    ) -> np.ndarray:
+        "Whitened codes of length 1, (N, D)."
+        white = (codes - self.mean) @ self.matrix
+        return white / np.linalg.norm(white, axis=1, keepdims=True).clip(1e-12)
+
+def fit_whitening(
+    codes: np.ndarray,      # (N, D)
+    pairs: FacePairs,       # Pairs of these codes; only the same ones are used, and their codes for the mean
+    shrinkage: float = 0.1, # Multiple of the mean variance that is added in all directions, >= 0
+) -> Whitening:
+    """Within-class covariance normalization (Hatch et al. 2006), from published pairs.
+
+    Raises `BadSetting` where there are no same pairs, and without shrinkage where they do not differ in all directions.
+    """
+    rows = pairs.rows[pairs.same == 1]
+    if not len(rows) or shrinkage < 0:
+        raise BadSetting(f"{len(rows)} same pairs, shrinkage {shrinkage}; give at least one pair, and 0 or more")
+    apart = codes[rows[:, 0]].astype(float) - codes[rows[:, 1]]
+    within = apart.T @ apart / (2 * len(apart))
+    within += shrinkage * np.trace(within) / len(within) * np.eye(len(within))
+    if np.linalg.matrix_rank(within) < len(within):
+        raise BadSetting(f"{len(rows)} same pairs do not differ in all {len(within)} directions; raise the shrinkage above 0")
+    return Whitening(codes[np.unique(pairs.rows)].mean(axis=0), np.linalg.cholesky(np.linalg.inv(within)))
 
 # %% ../../nbs/faces/02_siamese.ipynb #03dc1461
 def _pair_costs(
