@@ -236,7 +236,8 @@ def test_different_pairs_do_not_matter_to_whitening_but_for_the_mean():
     assert not np.allclose(one.mean, other.mean)
 
 
-@pytest.mark.parametrize("pairs, shrinkage, words", [(0, 0.1, "0 same pairs"), (2, 0.0, "raise the shrinkage"), (2, -1.0, "0 or more")])
+@pytest.mark.parametrize("pairs, shrinkage, words", [
+    (0, 0.1, "0 same pairs"), (2, 0.0, "raise the shrinkage"), (2, -1.0, "0 or more")])
 def test_whitening_that_cannot_be(pairs, shrinkage, words):
     codes = np.random.default_rng(0).normal(size=(8, 5))
     same = np.array([1] * pairs + [0] * (4 - pairs))
