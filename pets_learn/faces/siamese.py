@@ -37,8 +37,8 @@ from fastai.data.core import DataLoaders
 __all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'koch_branch', 'SiameseNetwork', 'koch_network', 'contrastive_loss',
            'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines', 'best_threshold', 'Lesson',
            'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss', 'teach', 'pair_scores', 'sizes',
-           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'run_whitened', 'experiments',
-           'trained_encoder', 'Whitening', 'fit_whitening']
+           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'summarize_rival', 'run_rival',
+           'run_whitened', 'experiments', 'trained_encoder', 'Whitening', 'fit_whitening']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -431,7 +431,19 @@ def summarize(
     return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=9 if prefix == "best" else None)
             for column, unit in _UNITS.items() if column in table}
 
+def summarize_rival(
+    table: pd.DataFrame, # `Results.table`
+) -> dict[str, dict[str, Any]]:
+    "Mean and range of each figure, as rival_NAME."
+    return {f"rival_{column}": figure(table[column], unit, _better(unit)) for column, unit in _UNITS.items()}
+
 def _better(unit: str) -> str: return "lower" if unit == "seconds" else "higher"
+
+def run_rival(
+    run: Run, # From the runner
+) -> dict[str, float]:
+    "The same long training without the people who have one photo."
+    return _taught(run, LESSONS["in_batch"], run.sizes.long)
 
 def run_whitened(
     run: Run, # From the runner
@@ -448,11 +460,12 @@ def run_whitened(
     return verification_figures(*said) | {"shrinkage": shrinkage}
 
 def experiments() -> list[Experiment]:
-    "The six lessons, the best one for longer, and that with whitened codes."
+    "The six lessons, the best one for longer, that with whitened codes, and the second best for longer."
     points = [{"lesson": name} for name in LESSONS]
     return [Experiment("faces/siamese", run_lesson, points, summarize, sizes, name="lessons"),
             Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long"),
-            Experiment("faces/siamese", run_whitened, summarize=summarize, sizes=sizes, name="whitened")]
+            Experiment("faces/siamese", run_whitened, summarize=summarize, sizes=sizes, name="whitened"),
+            Experiment("faces/siamese", run_rival, summarize=summarize_rival, sizes=sizes, seeds=1, name="rival")]
 
 def trained_encoder(
     seed: int = 0, # Of the long training, >= 0
