@@ -126,7 +126,7 @@ def test_islands_are_those_of_a_search(seed, people, count):
     rng = np.random.default_rng(seed)
     store = made_up(np.arange(people))
     rows = rng.integers(0, people, (count, 2))
-    found = fp.islands(fp.FacePairs(rows, np.ones(count, int)), store)
+    found = fp.identity_groups(fp.FacePairs(rows, np.ones(count, int)), store)
     for i in range(count):  # follow the links from pair i until nothing new comes
         reached = set(store.people[rows[i]])
         while more := {p for a, b in store.people[rows] if a in reached or b in reached for p in (a, b)} - reached:
@@ -142,7 +142,7 @@ def test_by_person_nobody_is_on_both_sides(seed):
     other = np.array([[2 * i, 2 * i + 2] for i in range(0, 58, 2)])
     pairs = fp.FacePairs(np.concatenate([same, other]), np.repeat([1, 0], [60, len(other)]))
     one, two = fp.split_pairs(pairs, store, seed=seed)
-    assert fp.shared(one, two, store) == {"person": 0, "photo": 0}
+    assert fp.overlap(one, two, store) == {"person": 0, "photo": 0}
     assert sorted(map(tuple, np.concatenate([one.rows, two.rows]))) == sorted(map(tuple, pairs.rows))
     again = fp.split_pairs(pairs, store, seed=seed)
     assert np.array_equal(one.rows, again[0].rows)
@@ -234,10 +234,10 @@ def test_the_counts_of_the_seed_document():
     train, test = fp.read_pairs(folder, store, "train"), fp.read_pairs(folder, store, "test")
     assert (len(train), train.same.sum(), len(test), test.same.sum()) == (2200, 1100, 1000, 500)
     assert not train.left_out and not test.left_out and not store.skipped
-    assert fp.shared(train, test, store) == {"person": 0, "photo": 0}
+    assert fp.overlap(train, test, store) == {"person": 0, "photo": 0}
     assert [len(part) for part in fp.split_pairs(train, store, "pair")] == [1760, 440]
     kept, held = fp.split_pairs(train, store)
-    assert fp.shared(kept, held, store) == {"person": 0, "photo": 0}
+    assert fp.overlap(kept, held, store) == {"person": 0, "photo": 0}
     for seed in range(4):
         held = fp.split_pairs(train, store, seed=seed)[1]
         assert abs(len(held) - 440) <= 5 and abs(held.same.mean() - 0.5) < 0.02

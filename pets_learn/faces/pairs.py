@@ -23,8 +23,8 @@ from ..exercises import Exercise, Mistake
 from ..run import BadSetting
 
 # %% auto #0
-__all__ = ['whole_faces', 'to_gray', 'FaceStore', 'face_store', 'FacePairs', 'read_pairs', 'shared', 'islands', 'split_pairs',
-           'count_pairs', 'draw_triplets', 'draw_pairs']
+__all__ = ['whole_faces', 'to_gray', 'FaceStore', 'face_store', 'FacePairs', 'read_pairs', 'overlap', 'identity_groups',
+           'split_pairs', 'count_pairs', 'draw_triplets', 'draw_pairs']
 
 # %% ../../nbs/faces/01_pairs.ipynb #b8f4dc7f
 def whole_faces() -> FacesFolder:
@@ -160,7 +160,7 @@ def read_pairs(
     return FacePairs(rows, np.array([int(same) for *_, same in found]), (*left_out, *unread))
 
 # %% ../../nbs/faces/01_pairs.ipynb #7442db98
-def shared(
+def overlap(
     known: FacePairs,  # Pairs that are learned from
     judged: FacePairs, # Pairs that are judged
     store: FaceStore,  # The store of both
@@ -170,7 +170,7 @@ def shared(
     return {"person": float(people.mean()), "photo": float(np.isin(judged.rows, known.rows).any(axis=1).mean())}
 
 # %% ../../nbs/faces/01_pairs.ipynb #6ef5642c
-def islands(
+def identity_groups(
     pairs: FacePairs,  # Pairs of faces
     store: FaceStore,  # Their store
 ) -> np.ndarray:
@@ -199,7 +199,7 @@ def split_pairs(
     if by == "pair":
         kept, held = train_test_split(np.arange(len(pairs)), test_size=0.2, stratify=pairs.same, random_state=seed)
     elif by == "person":
-        groups = islands(pairs, store)
+        groups = identity_groups(pairs, store)
         if len(set(groups)) < 5: raise BadSetting(f"these pairs lie on {len(set(groups))} islands of people; "
                                                   "to set a fifth aside takes at least 5. Split by='pair', and say so")
         kept, held = next(StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(pairs.rows, pairs.same, groups))
