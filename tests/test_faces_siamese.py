@@ -215,31 +215,33 @@ def test_exercises(exercise):
 @given(SEEDS, st.integers(2, 6), st.sampled_from([0.0, 0.1, 1.0]))
 def test_whitened_codes_scatter_alike(seed, size, shrinkage):
     rng = np.random.default_rng(seed)
-    codes = rng.normal(size=(60, size)) @ rng.normal(size=(size, size))
+    codes = rng.normal(size=(60, size)) * rng.uniform(0.5, 2, size)
     pairs = fp.FacePairs(np.arange(60).reshape(-1, 2), np.ones(30, int))
-    white = fs.fit_whitening(codes, pairs, shrinkage)
-    apart = codes[0::2] - codes[1::2]
-    within = apart.T @ apart / 60
-    within += shrinkage * np.trace(within) / size * np.eye(size)
-    scale = np.abs(within).max()
-    np.testing.assert_allclose(white.matrix @ white.matrix.T @ within / scale, np.eye(size) / scale, atol=1e-6 / min(1, scale))
-    np.testing.assert_allclose(np.linalg.norm(white(codes), axis=1), 1)
+    within = fs.within_class_covariance(codes, pairs)
+    np.testing.assert_allclose(within, sum(np.outer(d, d) for d in codes[0::2] - codes[1::2]) / 60)
+    shrunk = (1 - shrinkage) * within + shrinkage * np.trace(within) / size * np.eye(size)
+    white = fs.whitening(within, shrinkage)
+    np.testing.assert_allclose(white.T @ shrunk @ white, np.eye(size), atol=1e-9)
 
 
-def test_different_pairs_do_not_matter_to_whitening_but_for_the_mean():
+def test_only_pairs_that_are_learned_from_and_decided_on_matter_to_whitening():
     rng = np.random.default_rng(0)
-    codes = rng.normal(size=(40, 3))
-    rows = np.arange(40).reshape(-1, 2)
-    one = fs.fit_whitening(codes, fp.FacePairs(rows, np.r_[np.ones(10, int), np.zeros(10, int)]))
-    other = fs.fit_whitening(codes, fp.FacePairs(rows[:10], np.ones(10, int)))
-    np.testing.assert_allclose(one.matrix, other.matrix)
-    assert not np.allclose(one.mean, other.mean)
+    codes = rng.normal(size=(80, 3))
+    rows, same = np.arange(80).reshape(-1, 2), np.arange(40) % 2
+    fit, valid = fp.FacePairs(rows[:20], same[:20]), fp.FacePairs(rows[20:30], same[20:30])
+    one, _ = fs.whitened(codes, fit, valid)
+    other, _ = fs.whitened(np.r_[codes[:60], codes[60:] * 5], fit, valid)
+    np.testing.assert_array_equal(one[:60], other[:60])
 
 
-@pytest.mark.parametrize("pairs, shrinkage, words", [
-    (0, 0.1, "0 same pairs"), (2, 0.0, "raise the shrinkage"), (2, -1.0, "0 or more")])
-def test_whitening_that_cannot_be(pairs, shrinkage, words):
-    codes = np.random.default_rng(0).normal(size=(8, 5))
-    same = np.array([1] * pairs + [0] * (4 - pairs))
-    with pytest.raises(BadSetting, match=words):
-        fs.fit_whitening(codes, fp.FacePairs(np.arange(8).reshape(-1, 2), same), shrinkage)
+@pytest.mark.parametrize("shrinkage", [-0.1, 1.1])
+def test_shrinkage_out_of_range(shrinkage):
+    with pytest.raises(BadSetting, match="from 0 to 1"):
+        fs.whitening(np.eye(2), shrinkage)
+
+
+def test_no_spread_and_no_pairs():
+    with pytest.raises(BadSetting, match="above 0"):
+        fs.whitening(np.diag([1.0, 0.0]))
+    with pytest.raises(BadSetting, match="no same pair"):
+        fs.within_class_covariance(np.eye(4), fp.FacePairs(np.array([[0, 1]]), np.zeros(1, int)))

@@ -34,11 +34,12 @@ from fastai.callback.core import Callback  # after pets_learn.training, which si
 from fastai.data.core import DataLoaders
 
 # %% auto #0
-__all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'koch_branch', 'SiameseNetwork', 'koch_network', 'contrastive_loss',
-           'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines', 'best_threshold', 'Lesson',
-           'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss', 'teach', 'pair_scores', 'sizes',
-           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'summarize_rival', 'run_rival',
-           'run_whitened', 'experiments', 'trained_encoder', 'Whitening', 'fit_whitening']
+__all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
+           'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines',
+           'best_threshold', 'Lesson', 'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss', 'teach',
+           'pair_scores', 'sizes', 'verification_figures', 'run_lesson', 'run_long', 'summarize', 'summarize_rival',
+           'run_rival', 'run_whitened', 'experiments', 'trained_encoder', 'within_class_covariance', 'whitening',
+           'whitened']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -212,11 +213,13 @@ def embed(
     return torch.cat(found).numpy()
 
 def cosines(
-    codes: np.ndarray, # (N, features), rows of length 1
+    codes: np.ndarray, # (N, D)
     rows: np.ndarray,  # (P, 2) int: which codes are compared
 ) -> np.ndarray:
-    "The cosine of each pair, (P,), from -1 to 1; higher is more alike."
-    return np.einsum("pd,pd->p", codes[rows[:, 0]], codes[rows[:, 1]])
+    "The cosine of the angle between the two codes of each pair, (P,), from -1 to 1; 0 where a code is all zeros."
+    length = np.linalg.norm(codes, axis=1, keepdims=True)
+    units = codes / np.where(length > 0, length, 1)
+    return np.einsum("pd,pd->p", units[rows[:, 0]], units[rows[:, 1]])
 
 # %% ../../nbs/faces/02_siamese.ipynb #90d4c554
 def best_threshold(
@@ -453,10 +456,8 @@ def run_whitened(
     run.uses("Labeled Faces in the Wild, View 1", items=len(train) + len(test), complete=not (train.left_out or test.left_out),
              generated=store.generated)
     learn, decide = _parts(train, store, run.seed)
-    codes = embed(trained_encoder(run.seed, run.place.parents[2]), store.photos)
-    white = {shrinkage: fit_whitening(codes, learn, shrinkage)(codes) for shrinkage in (0.03, 0.1, 0.3, 1.0)}
-    shrinkage = max(white, key=lambda s: roc_auc_score(decide.same, cosines(white[s], decide.rows)))
-    said = [(cosines(white[shrinkage], pairs.rows), pairs.same) for pairs in (decide, test)]
+    codes, shrinkage = whitened(embed(trained_encoder(run.seed, run.place.parents[2]), store.photos), learn, decide)
+    said = [(cosines(codes, pairs.rows), pairs.same) for pairs in (decide, test)]
     return verification_figures(*said) | {"shrinkage": shrinkage}
 
 def experiments() -> list[Experiment]:
@@ -484,38 +485,44 @@ def trained_encoder(
     return model.eval()
 
 # %% ../../nbs/faces/02_siamese.ipynb #44b8959d
-@dataclass(frozen=True, eq=False)
-class Whitening:
-    "What makes codes of one person scatter alike in all directions."
-    mean: np.ndarray   # (D,) of the codes it was fitted on
-    matrix: np.ndarray # (D, D)
-
-    def __call__(
-        self,
-        codes: np.ndarray, # (N, D)
-    ) -> np.ndarray:
-        "Whitened codes of length 1, (N, D)."
-        white = (codes - self.mean) @ self.matrix
-        return white / np.linalg.norm(white, axis=1, keepdims=True).clip(1e-12)
-
-def fit_whitening(
-    codes: np.ndarray,      # (N, D)
-    pairs: FacePairs,       # Pairs of these codes; only the same ones are used, and their codes for the mean
-    shrinkage: float = 0.1, # Multiple of the mean variance that is added in all directions, >= 0
-) -> Whitening:
-    """Within-class covariance normalization (Hatch et al. 2006), from published pairs.
-
-    Raises `BadSetting` where there are no same pairs, and without shrinkage where they do not differ in all directions.
-    """
+def within_class_covariance(
+    codes: np.ndarray, # (N, D)
+    pairs: FacePairs,  # Rows of `codes`; only the same pairs count
+) -> np.ndarray:
+    "How photos of one person vary, (D, D): half the mean outer product of differences. Raises `BadSetting` without same pairs."
     rows = pairs.rows[pairs.same == 1]
-    if not len(rows) or shrinkage < 0:
-        raise BadSetting(f"{len(rows)} same pairs, shrinkage {shrinkage}; give at least one pair, and 0 or more")
+    if not len(rows): raise BadSetting("there is no same pair to learn from; give pairs of both kinds")
     apart = codes[rows[:, 0]].astype(float) - codes[rows[:, 1]]
-    within = apart.T @ apart / (2 * len(apart))
-    within += shrinkage * np.trace(within) / len(within) * np.eye(len(within))
-    if np.linalg.matrix_rank(within) < len(within):
-        raise BadSetting(f"{len(rows)} same pairs do not differ in all {len(within)} directions; raise the shrinkage above 0")
-    return Whitening(codes[np.unique(pairs.rows)].mean(axis=0), np.linalg.cholesky(np.linalg.inv(within)))
+    return apart.T @ apart / (2 * len(rows))
+
+def whitening(
+    covariance: np.ndarray, # (D, D), symmetric, no negative eigenvalue
+    shrinkage: float = 0.0, # In [0, 1]: how far to move toward a ball of the same total spread
+) -> np.ndarray:
+    """A matrix that gives codes (after `codes @ matrix`) the covariance 1 in all directions, (D, D): Hatch et al. (2006).
+
+    Raises `BadSetting` where a direction has no spread at all: shrink, or take fewer numbers.
+    """
+    if not 0 <= shrinkage <= 1: raise BadSetting(f"shrinkage is {shrinkage}; give a number from 0 to 1")
+    ball = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
+    values, vectors = np.linalg.eigh((1 - shrinkage) * covariance + shrinkage * ball)
+    if values[0] <= 1e-10 * values[-1]:
+        raise BadSetting("same pairs do not vary in every direction; give a shrinkage above 0, or fewer numbers")
+    return vectors / np.sqrt(values)
+
+SHRINKAGES = (0.0, 0.01, 0.03, 0.1, 0.3)
+
+def whitened(
+    codes: np.ndarray, # (N, D)
+    fit: FacePairs,    # Pairs of these codes to learn from
+    valid: FacePairs,  # Pairs that choose the shrinkage
+) -> tuple[np.ndarray, float]:
+    "The codes whitened, (N, D), around the mean of those that are learned from; and the shrinkage with the best area on `valid`."
+    around = codes - codes[np.unique(fit.rows)].mean(axis=0)
+    covariance = within_class_covariance(codes, fit)
+    found = {s: around @ whitening(covariance, max(s, 1e-6)) for s in SHRINKAGES}  # 1e-6: never divide by nothing
+    best = max(found, key=lambda s: roc_auc_score(valid.same, cosines(found[s], valid.rows)))
+    return found[best], best
 
 # %% ../../nbs/faces/02_siamese.ipynb #03dc1461
 def _pair_costs(
