@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..exercises import Exercise, Mistake
 from ..experiments import Experiment, Run, grid
 from .pairs import FacePairs, FaceStore, face_store, islands, read_pairs, split_pairs, to_gray, whole_faces
 from ..pets.explain import calibration_error
-from ..run import BadSetting, PetsLearnError, Scale, figure, scale, scale_name
+from ..run import BadSetting, PetsLearnError, Scale, figure, scale
 from ..show import display_figure, new_figure
 from ..widgets import BinaryRates, Interactive, binary_rates, described, interactive, require_ipywidgets
 
@@ -35,10 +36,10 @@ __all__ = ['FACE', 'NEIGHBORS', 'CELLS', 'RADII', 'DESCRIPTIONS', 'METHODS', 'SH
            'face_parts', 'cut_gray', 'cosine_scores', 'standardized', 'equal_error_rate', 'true_accept_rate',
            'best_threshold', 'accuracy_at', 'PlattScaling', 'fit_platt', 'bootstrap_interval', 'area_under_curve',
            'within_class_covariance', 'whitening', 'local_binary_patterns', 'uniform_kinds', 'cell_histograms',
-           'texture', 'face_features', 'ClassicalScorer', 'choose_classical', 'Judgement', 'judge', 'network_scorer',
-           'NetworkScorer', 'figures_of', 'draw_n_way', 'n_way_credit', 'n_way_table', 'run_verification', 'summarize',
-           'experiments', 'pair_measures', 'rank_tests', 'read_face', 'two_photos', 'Comparison', 'compare_faces',
-           'draw_comparison', 'face_comparer', 'face_comparer_grid']
+           'texture', 'with_mirror', 'face_features', 'ClassicalScorer', 'choose_classical', 'layout_auc', 'Judgement',
+           'judge', 'network_scorer', 'NetworkScorer', 'figures_of', 'draw_n_way', 'n_way_credit', 'n_way_table',
+           'run_verification', 'run_layout', 'summarize', 'experiments', 'pair_measures', 'rank_tests', 'read_face',
+           'two_photos', 'Comparison', 'compare_faces', 'draw_comparison', 'face_comparer', 'face_comparer_grid']
 
 # %% ../../nbs/faces/04_verification.ipynb #e5053917
 class Scorer(Protocol):
@@ -307,14 +308,22 @@ def cell_histograms(
 CELLS, RADII = (10, 9), (1, 2)
 
 def texture(
-    photos: np.ndarray, # (N, H, W) uint8
+    photos: np.ndarray,             # (N, H, W) uint8
+    cells: tuple[int, int] = CELLS, # Rows and columns of the grid
 ) -> np.ndarray:
-    "Square roots of the histograms of uniform patterns in 10 x 9 cells at both radii, (N, 10620) float32."
+    "Square roots of the histograms of uniform patterns in cells at both radii, (N, 10620) float32 for 10 x 9 cells."
     kinds = [uniform_kinds()[local_binary_patterns(photos, radius)] for radius in RADII]
-    return np.sqrt(np.concatenate([cell_histograms(kind, CELLS) for kind in kinds], axis=1))
+    return np.sqrt(np.concatenate([cell_histograms(kind, cells) for kind in kinds], axis=1))
 
 # %% ../../nbs/faces/04_verification.ipynb #3638e31d
 DESCRIPTIONS = {"pixels": standardized, "texture": texture}
+
+def with_mirror(
+    photos: np.ndarray,                            # (N, H, W) uint8
+    describe: Callable[[np.ndarray], np.ndarray],  # (N, H, W) to (N, F)
+) -> np.ndarray:
+    "The mean of each face's and its mirror image's description, (N, F)."
+    return (describe(photos) + describe(np.ascontiguousarray(photos[:, :, ::-1]))) / 2
 
 @lru_cache(maxsize=3)
 def face_features(
@@ -325,8 +334,7 @@ def face_features(
     "The description of each face, (N, F) float32; kept for the next call. Raises `BadSetting` for another kind or store."
     if kind not in DESCRIPTIONS: raise BadSetting(f"kind is {kind!r}; use one of {', '.join(DESCRIPTIONS)}")
     photos, describe = cut_gray(store), DESCRIPTIONS[kind]
-    found = describe(photos)
-    if mirrored: found = (found + describe(np.ascontiguousarray(photos[:, :, ::-1]))) / 2
+    found = with_mirror(photos, describe) if mirrored else describe(photos)
     found.flags.writeable = False
     return found
 
@@ -385,17 +393,37 @@ def choose_classical(
         return plain, pd.DataFrame([{"components": 0, "shrinkage": np.nan, "AUC": found}])
     known = tuple(np.unique(parts.fit.rows).tolist())
     pca, reduced = _components(parts.store, kind, known, max(sizes().components), seed)
-    tried = [(k, shrinkage, _in_components(parts.fit, reduced[:, :k], shrinkage))
-             for k in sizes().components for shrinkage in (SHRINKAGES if normalize else (np.nan,))]
-    table = pd.DataFrame([{"components": k, "shrinkage": shrinkage, "AUC": area_under_curve(
-        cosine_scores(reduced[:, :k] @ matrix, parts.valid.rows), parts.valid.same)} for k, shrinkage, matrix in tried])
-    k, _, matrix = tried[int(table.AUC.argmax())]
-    return ClassicalScorer(kind, pca.mean_, (pca.components_[:k].T @ matrix).astype(np.float32)), table
+    table, matrices = _try_all(parts, reduced, SHRINKAGES if normalize else (np.nan,))
+    matrix = matrices[int(table.AUC.argmax())]
+    return ClassicalScorer(kind, pca.mean_, (pca.components_[:len(matrix)].T @ matrix).astype(np.float32)), table
+
+def _try_all(parts: FaceParts, reduced: np.ndarray, shrinkages: Sequence[float]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    "The AUC on the validation pairs for each number of components and each shrinkage, and what codes are multiplied by."
+    rows, matrices = [], []
+    for k, shrinkage in [(k, shrinkage) for k in sizes().components for shrinkage in shrinkages]:
+        matrices.append(_in_components(parts.fit, reduced[:, :k], shrinkage))
+        scores = cosine_scores(reduced[:, :k] @ matrices[-1], parts.valid.rows)
+        rows.append({"components": k, "shrinkage": shrinkage, "AUC": area_under_curve(scores, parts.valid.same)})
+    return pd.DataFrame(rows), matrices
 
 def _in_components(fit: FacePairs, codes: np.ndarray, shrinkage: float) -> np.ndarray:
     "What codes are multiplied by, (k, k)."
     if np.isnan(shrinkage): return np.eye(codes.shape[1])
     return whitening(within_class_covariance(codes, fit), max(shrinkage, 1e-6))  # 1e-6: never divide by nothing
+
+# %% ../../nbs/faces/04_verification.ipynb #269809f7
+def layout_auc(
+    parts: FaceParts,                # From `face_parts`
+    cells: tuple[int, int] = CELLS,  # Rows and columns of the grid
+    mirrored: bool = True,           # The mean with the mirror image's description
+    seed: int = 0,                   # Of the randomized PCA
+) -> float:
+    "The best AUC on the validation pairs of LBP with WCCN on another grid; the test pairs are not touched."
+    photos = cut_gray(parts.store)
+    features = with_mirror(photos, lambda some: texture(some, cells)) if mirrored else texture(photos, cells)
+    pca = PCA(max(sizes().components), svd_solver="randomized", iterated_power=3, random_state=seed)
+    pca.fit(features[np.unique(parts.fit.rows)])
+    return float(_try_all(parts, pca.transform(features), SHRINKAGES)[0].AUC.max())
 
 # %% ../../nbs/faces/04_verification.ipynb #e911ded0
 @dataclass(frozen=True, eq=False)
@@ -551,17 +579,36 @@ def _scorer(method: str, parts: FaceParts, seed: int) -> tuple[Scorer, dict[str,
     return scorer, {} if not chosen.components else {name: float(chosen[name]) for name in ("components", "shrinkage")
                                                      if not np.isnan(chosen[name])}
 
+def _noted(run: Run) -> FaceParts:
+    "The data of a run, which is told which they are."
+    parts = face_parts(run.seed)
+    count = sum(len(part) for part in (parts.fit, parts.valid, parts.test))
+    run.uses("Labeled Faces in the Wild, View 1", count, parts.complete, parts.store.generated)
+    return parts
+
 def run_verification(
     run: Run,
     method: str, # A key of `METHODS`, or "network"
 ) -> dict[str, float]:
     "Fit and choose without the test pairs, judge on them."
-    parts, s = face_parts(run.seed), run.sizes
-    run.uses("Labeled Faces in the Wild, View 1", sum(len(part) for part in (parts.fit, parts.valid, parts.test)), parts.complete,
-             scale_name() == "smoke")
+    parts, s = _noted(run), run.sizes
     scorer, chosen = _scorer(method, parts, run.seed)
     ways = n_way_table(scorer, parts.store, parts.test, s.ways, s.trials, s.repeats, run.seed)
     return figures_of(judge(scorer, parts), s.repeats) | chosen | {f"{n}_way": value for n, value in ways.accuracy.items()}
+
+def run_layout(
+    run: Run,
+    rows: int,      # Of the grid of cells
+    columns: int,
+    mirrored: bool, # As for `layout_auc`
+) -> dict[str, float]:
+    "What a grid of cells is worth, by the validation pairs."
+    parts = _noted(run)
+    return {"layout_auc": layout_auc(parts, (rows, columns), mirrored, run.seed)}
+
+def _summarize_layout(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {f"layout_{rows}_{columns}_{mirrored}": figure(each.layout_auc)
+            for (rows, columns, mirrored), each in table.groupby(["rows", "columns", "mirrored"])}
 
 _UNITS = {"components": ("components", "lower"), "shrinkage": ("", "lower"), "auc": ("", "higher"), "valid_auc": ("", "higher"),
           "equal_error": ("share", "lower"), "calibration_error": ("share", "lower"), "true_positives": ("pairs", "higher"),
@@ -584,8 +631,11 @@ def summarize(
     return found
 
 def experiments() -> list[Experiment]:
-    "The methods without a network, with three splits."
-    return [Experiment("faces/verification", run_verification, grid(method=list(METHODS)), summarize, sizes, name="classical")]
+    "The methods without a network, and grids of cells, with three splits."
+    layouts = [{"rows": rows, "columns": columns, "mirrored": mirrored} for rows, columns, mirrored in
+               ((5, 4, True), (8, 7, True), (10, 9, True), (10, 9, False), (13, 11, True))]
+    return [Experiment("faces/verification", run_verification, grid(method=list(METHODS)), summarize, sizes, name="classical"),
+            Experiment("faces/verification", run_layout, layouts, _summarize_layout, sizes, name="layout")]
 
 # %% ../../nbs/faces/04_verification.ipynb #3d1ad30d
 def pair_measures(
@@ -702,7 +752,7 @@ def draw_comparison(
     "A matplotlib figure: both faces of each pair, and a bar for the probability. Raises `BadSetting` when they do not fit."
     if not len(pairs) or len(pairs) != len(comparisons):
         raise BadSetting(f"{len(comparisons)} comparisons for {len(pairs)} pairs; give one for each, and at least one")
-    drawing, axes = new_figure(len(pairs), 3, size=(6.5, 1.25 * len(pairs)), squeeze=False, width_ratios=[1, 1, 4])
+    drawing, axes = new_figure(len(pairs), 3, size=(6.5, 1.35 * len(pairs)), squeeze=False, width_ratios=[1, 1, 4])
     for (left, right, bar), photos, said in zip(axes, pairs, comparisons, strict=True):
         for ax, photo in ((left, photos[0, 0]), (right, photos[1, 0])):
             ax.imshow(photo[FACE], cmap="gray", vmin=0, vmax=255)
@@ -710,7 +760,7 @@ def draw_comparison(
         bar.barh([0], [said.probability], color="#2f6db3", height=0.4)
         bar.axvline(0.5, color="black", linewidth=0.6)
         bar.set(xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[], xticks=[0, 0.5, 1])
-        bar.set_title(said.sentence, fontsize=7, loc="left")
+        bar.set_title(fill(said.sentence, 62), fontsize=7, loc="left")
     return drawing
 
 # %% ../../nbs/faces/04_verification.ipynb #d4352df4
