@@ -138,6 +138,7 @@ def test_an_encoder_that_cannot_be(options):
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=20))
 def test_no_threshold_is_better(pairs):
+    pairs = [*pairs, (0, True), (0, False)]  # both kinds
     scores, same = np.array([s for s, _ in pairs], float), np.array([y for _, y in pairs], int)
     right = [((scores >= t) == same).mean() for t in np.arange(-6, 7, 0.5)]
     assert ((scores >= fs.best_threshold(scores, same)) == same).mean() == max(right)

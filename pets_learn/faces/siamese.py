@@ -36,10 +36,10 @@ from fastai.data.core import DataLoaders
 # %% auto #0
 __all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
            'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines',
-           'best_threshold', 'Lesson', 'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss', 'teach',
-           'pair_scores', 'sizes', 'verification_figures', 'run_lesson', 'run_long', 'summarize', 'summarize_rival',
-           'run_rival', 'run_whitened', 'experiments', 'trained_encoder', 'within_class_covariance', 'whitening',
-           'whitened']
+           'check_scores', 'best_threshold', 'Lesson', 'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss',
+           'teach', 'pair_scores', 'sizes', 'verification_figures', 'run_lesson', 'run_long', 'summarize',
+           'summarize_rival', 'run_rival', 'run_whitened', 'experiments', 'trained_encoder', 'within_class_covariance',
+           'whitening', 'whitened']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -222,20 +222,35 @@ def cosines(
     return np.einsum("pd,pd->p", units[rows[:, 0]], units[rows[:, 1]])
 
 # %% ../../nbs/faces/02_siamese.ipynb #90d4c554
+def check_scores(
+    scores: Any, # (P,) higher for more alike
+    same: Any,   # (P,) 1 the same person, 0 two people
+) -> tuple[np.ndarray, np.ndarray]:
+    "Both as arrays, float and int. Raises `BadSetting` where they do not fit, are not finite, or all pairs are of one kind."
+    s, y = np.asarray(scores, dtype=float), np.asarray(same)
+    if s.ndim != 1 or s.shape != y.shape or not np.isfinite(s).all():
+        raise BadSetting(f"scores of shape {s.shape} for labels of shape {y.shape}; give one finite score for each pair")
+    if y.dtype.kind not in "iub" or set(np.unique(y).tolist()) != {0, 1}:
+        raise BadSetting("these pairs are not of both kinds; give same pairs (1) and different ones (0)")
+    return s, y.astype(int)
+
 def best_threshold(
-    scores: np.ndarray, # (P,) higher is more alike
+    scores: np.ndarray, # (P,) of validation pairs, higher for more alike
     same: np.ndarray,   # (P,) 1 the same person, 0 two people
 ) -> float:
-    "The threshold with the most right answers if scores from it on are called same; of several the middle one."
-    scores, same = np.asarray(scores, dtype=float), np.asarray(same)
-    if scores.shape != same.shape or scores.ndim != 1 or not len(scores):
-        raise BadSetting(f"scores {scores.shape} and answers {same.shape} do not fit; give one of each for every pair")
-    order = np.sort(np.unique(scores))
-    between = np.concatenate([[order[0] - 1], (order[1:] + order[:-1]) / 2, [order[-1] + 1]])
-    below = np.searchsorted(np.sort(scores[same == 0]), between)       # different pairs under each threshold: right
-    above = (same == 1).sum() - np.searchsorted(np.sort(scores[same == 1]), between)
-    best = np.flatnonzero(below + above == (below + above).max())
-    return float(between[best[(len(best) - 1) // 2]])
+    """The threshold (from it upward: same) with the most right answers: halfway between two scores; of several the middle one.
+
+    Raises as `check_scores`.
+    """
+    s, y = check_scores(scores, same)
+    values = np.unique(s)
+    between = (values[1:] + values[:-1]) / 2
+    between = np.where(between > values[:-1], between, values[1:])  # no number lies between two neighboring floats
+    candidates = np.concatenate([values[:1], between, np.nextafter(values[-1:], np.inf)])
+    refused = np.searchsorted(np.sort(s[y == 0]), candidates)
+    accepted = y.sum() - np.searchsorted(np.sort(s[y == 1]), candidates)
+    best = np.flatnonzero(refused + accepted == (refused + accepted).max())
+    return float(candidates[best[(len(best) - 1) // 2]])
 
 # %% ../../nbs/faces/02_siamese.ipynb #61cd2bfc
 CHANGES = Augmentation(rotation=8, shift=0.06, zoom=0.08, flip=True, brightness=0.3, contrast=0.3)
