@@ -108,7 +108,7 @@ def test_platt_is_a_logistic_regression():
 
 @pytest.mark.parametrize("scores, same, words", [
     ([0.1, 0.2], [1, 1], "both kinds"), ([0.1], [1, 0], "one finite score"), ([0.1, np.inf], [0, 1], "one finite score"),
-    ([[0.1], [0.2]], [0, 1], "one finite score"), ([0.1, 0.2], [0.0, 1.0], "both kinds"),
+    ([[0.1], [0.2]], [0, 1], "one finite score"), ([0.1, 0.2], [0.0, 1.0], "whole numbers"),
     ([0.1, 0.2, 0.3], [0, 1, 2], "both kinds"), ([], [], "both kinds")])
 def test_scores_that_do_not_fit(scores, same, words):
     for function in (fv.equal_error_rate, fv.best_threshold, fv.area_under_curve, fv.fit_platt):

@@ -34,7 +34,7 @@ from fastai.callback.core import Callback  # after pets_learn.training, which si
 from fastai.data.core import DataLoaders
 
 # %% auto #0
-__all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'BEST', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
+__all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'LONG', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
            'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines',
            'check_scores', 'best_threshold', 'Lesson', 'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss',
            'teach', 'pair_scores', 'sizes', 'verification_figures', 'run_lesson', 'run_long', 'summarize',
@@ -75,9 +75,10 @@ class SiameseNetwork(nn.Module):
         self,
         branch: nn.Module, # (N, C, H, W) to (N, features)
         features: int,     # Numbers of a code
+        side: int | None = None, # Height and width that the branch takes, pixels; None: any
     ) -> None:
         super().__init__()
-        self.branch, self.compare = branch, nn.Linear(features, 1)
+        self.branch, self.compare, self.side = branch, nn.Linear(features, 1), side
         self.channels = next(layer.in_channels for layer in branch.modules() if isinstance(layer, nn.Conv2d))
 
     def codes(
@@ -90,6 +91,8 @@ class SiameseNetwork(nn.Module):
         if pairs.shape[2] != self.channels:
             raise BadSetting(f"the faces have {pairs.shape[2]} channels and the network takes {self.channels}: gray and color "
                              "faces do not mix; make the store with gray=True or gray=False to fit")
+        if self.side is not None and pairs.shape[3:] != (self.side, self.side):
+            raise BadSetting(f"the faces are {pairs.shape[3]} x {pairs.shape[4]} pixels; give {self.side} x {self.side}")
         return self.branch(pairs[:, 0]), self.branch(pairs[:, 1])
 
     def forward(
@@ -105,7 +108,7 @@ def koch_network(
     dropout: float = 0.0,     # As for `koch_branch`
 ) -> SiameseNetwork:
     "The seed document's network: 38,951,745 parameters, or 38,961,089 with batch normalization."
-    return SiameseNetwork(koch_branch(batch_norm, dropout), 4096)
+    return SiameseNetwork(koch_branch(batch_norm, dropout), 4096, side=105)
 
 # %% ../../nbs/faces/02_siamese.ipynb #5af3174b
 def contrastive_loss(
@@ -113,7 +116,13 @@ def contrastive_loss(
     same: Tensor,        # (N,) 1 the same person, 0 two people
     margin: float = 1.0, # Distance from which a different pair costs nothing, > 0
 ) -> Tensor:
-    "The mean of d^2 over same pairs and max(0, margin - d)^2 over different ones (Hadsell et al. 2006, without their 1/2)."
+    """The mean of d^2 over same pairs and max(0, margin - d)^2 over different ones (Hadsell et al. 2006, without their 1/2).
+
+    Raises `BadSetting` for shapes that do not fit and a margin that is not above 0.
+    """
+    if distances.ndim != 1 or distances.shape != same.shape or margin <= 0:
+        raise BadSetting(f"distances {tuple(distances.shape)}, answers {tuple(same.shape)}, margin {margin}; give one of each "
+                         "for every pair, and a margin above 0")
     push = (margin - distances).clamp_min(0).square()
     return torch.where(same > 0, distances.square(), push).mean()
 
@@ -124,7 +133,13 @@ def triplet_loss(
     negative: Tensor,    # (N, D) of other people
     margin: float = 0.2, # By how much nearer, in squared distance, >= 0
 ) -> Tensor:
-    "The mean of max(0, d_p^2 - d_n^2 + margin), a scalar (Schroff et al. 2015, equation 3)."
+    """The mean of max(0, d_p^2 - d_n^2 + margin), a scalar (Schroff et al. 2015, equation 3).
+
+    Raises `BadSetting` for shapes that differ and a margin below 0.
+    """
+    if not anchor.shape == positive.shape == negative.shape or margin < 0:
+        raise BadSetting(f"anchors {tuple(anchor.shape)}, positives {tuple(positive.shape)}, negatives {tuple(negative.shape)}, "
+                         f"margin {margin}; give as many of each, and 0 or more")
     near, far = (anchor - positive).square().sum(dim=1), (anchor - negative).square().sum(dim=1)
     return (near - far + margin).clamp_min(0).mean()
 
@@ -203,7 +218,11 @@ def embed(
     photos: np.ndarray,    # (N, C, H, W) uint8, as in a `FaceStore`
     mirrored: bool = True, # Average the code of each face with that of its mirror image
 ) -> np.ndarray:
-    "Codes of length 1, float32 (N, features), in evaluation mode; the network's mode is put back."
+    """Codes of length 1, float32 (N, features), in evaluation mode; the network's mode is put back.
+
+    Raises `BadSetting` for no photos.
+    """
+    if not len(photos): raise BadSetting("there are no faces to embed; give at least one")
     place, found = next(model.parameters()).device, []
     with evaluation_mode(model), torch.no_grad():
         for start in range(0, len(photos), 256):
@@ -230,7 +249,8 @@ def check_scores(
     s, y = np.asarray(scores, dtype=float), np.asarray(same)
     if s.ndim != 1 or s.shape != y.shape or not np.isfinite(s).all():
         raise BadSetting(f"scores of shape {s.shape} for labels of shape {y.shape}; give one finite score for each pair")
-    if y.dtype.kind not in "iub" or set(np.unique(y).tolist()) != {0, 1}:
+    if len(y) and y.dtype.kind not in "iub": raise BadSetting(f"labels are {y.dtype}; give whole numbers, 1 for same and 0 for different")
+    if set(np.unique(y).tolist()) != {0, 1}:
         raise BadSetting("these pairs are not of both kinds; give same pairs (1) and different ones (0)")
     return s, y.astype(int)
 
@@ -430,11 +450,11 @@ def run_lesson(
 def run_long(
     run: Run, # From the runner
 ) -> dict[str, float]:
-    "The best lesson, for longer."
-    return _taught(run, BEST, run.sizes.long)
+    "The lesson `LONG`, for longer."
+    return _taught(run, LONG, run.sizes.long)
 
 # %% ../../nbs/faces/02_siamese.ipynb #23a843b1
-BEST = LESSONS["everybody"]
+LONG = LESSONS["everybody"]
 _UNITS = {"auc": "area", "valid_auc": "area", "accuracy": "share", "plain_auc": "area", "plain_accuracy": "share",
           "cpu_seconds": "seconds"}
 
@@ -476,7 +496,7 @@ def run_whitened(
     return verification_figures(*said) | {"shrinkage": shrinkage}
 
 def experiments() -> list[Experiment]:
-    "The six lessons, the best one for longer, that with whitened codes, and the second best for longer."
+    "The six lessons, the last one for longer, that with whitened codes, and the last but one for longer."
     points = [{"lesson": name} for name in LESSONS]
     return [Experiment("faces/siamese", run_lesson, points, summarize, sizes, name="lessons"),
             Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long"),
@@ -487,7 +507,9 @@ def trained_encoder(
     seed: int = 0, # Of the long training, >= 0
     folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
 ) -> FaceEncoder:
-    """The network of the long training in evaluation mode. Where it is missing it is trained first: ten minutes on one core.
+    """The network of the long training in evaluation mode; where it is missing it is trained first.
+
+    That takes thirteen minutes on one core for each seed up to this one.
 
     Raises `BadSetting` for a seed below 0, and what `run_experiment` raises.
     """

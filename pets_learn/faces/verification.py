@@ -59,6 +59,7 @@ class FaceParts:
     valid: FacePairs  # To decide on: people who are in no pair of `fit`
     test: FacePairs   # To judge on: people who are in neither
     complete: bool    # Was every pair of both lists readable?
+    seed: int = 0     # Of the split
 
 def sizes() -> Scale:
     "The chapter's sizes at this scale."
@@ -77,7 +78,7 @@ def face_parts(
 ) -> FaceParts:
     "LFW's View 1 in three parts, or generated stand-ins at smoke scale. Raises what `whole_faces` and `split_pairs` raise."
     store, train, test = _lists(sizes().people)
-    return FaceParts(store, *split_pairs(train, store, "person", seed), test, not train.left_out and not test.left_out)
+    return FaceParts(store, *split_pairs(train, store, "person", seed), test, not train.left_out and not test.left_out, seed)
 
 # %% ../../nbs/faces/04_verification.ipynb #b073103c
 FACE = (slice(25, 105), slice(28, 97)) # rows and columns of the face in an aligned picture of 125 pixels: 80 x 69
@@ -428,11 +429,13 @@ class CodeScorer:
 
 def network_scorer(
     parts: FaceParts,  # From `face_parts`
-    seed: int = 0,     # Of the training, which has to be the seed of `parts`
     folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
 ) -> CodeScorer:
-    "The network of the chapter on Siamese networks with whitened codes; trained now, in ten minutes, where it is missing."
-    codes = embed(trained_encoder(seed, folder), cut_faces(parts.store).photos)
+    """The network of the chapter on Siamese networks that was trained on the same split, with whitened codes.
+
+    Where it is missing it is trained now, in a quarter of an hour.
+    """
+    codes = embed(trained_encoder(parts.seed, folder), cut_faces(parts.store).photos)
     return CodeScorer(whitened(codes, parts.fit, parts.valid)[0])
 
 @dataclass(frozen=True, eq=False)
@@ -536,9 +539,9 @@ def n_way_table(
 # %% ../../nbs/faces/04_verification.ipynb #8adf2a16
 def _scorer(method: str, parts: FaceParts, seed: int, folder: Path) -> tuple[Scorer, dict[str, float]]:
     "A scorer by name, and what was chosen for it."
-    if method == "network": return network_scorer(parts, seed, folder), {}
+    if method == "network": return network_scorer(parts, folder), {}
     if method == "fused":
-        return fuse([network_scorer(parts, seed, folder), choose_classical(parts, "lbp_wccn", seed)[0]], parts), {}
+        return fuse([network_scorer(parts, folder), choose_classical(parts, "lbp_wccn", seed)[0]], parts), {}
     scorer, tried = choose_classical(parts, method, seed)
     chosen = tried.iloc[int(tried.AUC.argmax())]
     return scorer, {} if not chosen.components else {name: float(chosen[name]) for name in ("components", "shrinkage")
