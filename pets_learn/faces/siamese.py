@@ -249,7 +249,8 @@ def check_scores(
     s, y = np.asarray(scores, dtype=float), np.asarray(same)
     if s.ndim != 1 or s.shape != y.shape or not np.isfinite(s).all():
         raise BadSetting(f"scores of shape {s.shape} for labels of shape {y.shape}; give one finite score for each pair")
-    if len(y) and y.dtype.kind not in "iub": raise BadSetting(f"labels are {y.dtype}; give whole numbers, 1 for same and 0 for different")
+    if len(y) and y.dtype.kind not in "iub":
+        raise BadSetting(f"labels are {y.dtype}; give whole numbers, 1 for same and 0 for different")
     if set(np.unique(y).tolist()) != {0, 1}:
         raise BadSetting("these pairs are not of both kinds; give same pairs (1) and different ones (0)")
     return s, y.astype(int)
