@@ -467,7 +467,8 @@ def summarize(
         entries = [grid_figures(table, column, ["lesson"], unit=unit, better=_better(unit)) for column, unit in _UNITS.items()]
         return {name: entry for found in entries for name, entry in found.items()}
     prefix = "best" if "shrinkage" in table else "long"
-    return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=9 if prefix == "best" else None)
+    shown = ("accuracy", "auc") if prefix == "best" else ()  # on the Scoreboard
+    return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=9 if column in shown else None)
             for column, unit in _UNITS.items() if column in table}
 
 def summarize_rival(
