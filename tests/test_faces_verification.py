@@ -1,6 +1,6 @@
 """Verification: measures as scikit-learn and slow loops have them, thresholds that do not peek, a scorer without a network."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
 from pets_learn import data, toys
 from pets_learn.exercises import exercise_problems
 from pets_learn.faces import pairs as fp
+from pets_learn.faces import siamese as fs
 from pets_learn.faces import verification as fv
 from pets_learn.run import BadSetting
 
@@ -273,27 +274,65 @@ def test_faces_of_another_size(parts):
         fv.choose_classical(parts, "magic")
 
 
+@dataclass(frozen=True, eq=False)
+class Codes:
+    codes: np.ndarray
+
+    def scores(self, store, rows):
+        return fv.cosines(self.codes, rows)
+
+
 def test_fused_scores_are_sums_in_units_of_their_spread(parts):
     rng = np.random.default_rng(0)
-    one, other = (fv.CodeScorer(rng.normal(size=(len(parts.store), size))) for size in (4, 7))
+    one, other = (Codes(rng.normal(size=(len(parts.store), size))) for size in (4, 7))
     fused = fv.fuse([one, other], parts).scores(parts.store, parts.test.rows)
     spread = [scorer.scores(parts.store, parts.valid.rows).std() for scorer in (one, other)]
     expected = sum(scorer.scores(parts.store, parts.test.rows) / s for scorer, s in zip((one, other), spread, strict=True))
     np.testing.assert_allclose(fused, expected)
     with pytest.raises(BadSetting, match="no scorer"):
         fv.fuse([], parts)
-    with pytest.raises(BadSetting, match="the store they are of"):
-        one.scores(fv.replace(parts.store, photos=parts.store.photos[:3], paths=parts.store.paths[:3]), parts.test.rows)
 
 
 def test_the_network_s_whitening_does_not_know_the_test(parts, tmp_path):
-    before = fv.network_scorer(parts, folder=tmp_path).codes
+    before = fv.network_scorer(parts, tmp_path)
     dark = parts.store.photos.copy()
-    only_test = np.setdiff1d(np.unique(parts.test.rows), np.unique(np.r_[parts.fit.rows, parts.valid.rows]))
-    dark[only_test] = 0
-    after = fv.network_scorer(fv.replace(parts, store=fv.replace(parts.store, photos=dark)), folder=tmp_path).codes
-    others = np.setdiff1d(np.arange(len(dark)), only_test)
-    np.testing.assert_allclose(before[others], after[others], atol=1e-9)
+    dark[np.setdiff1d(np.unique(parts.test.rows), np.unique(np.r_[parts.fit.rows, parts.valid.rows]))] = 0
+    after = fv.network_scorer(replace(parts, store=replace(parts.store, photos=dark)), tmp_path)
+    np.testing.assert_array_equal(before.whiten.matrix, after.whiten.matrix)
+    np.testing.assert_array_equal(before.whiten.mean, after.whiten.mean)
+
+
+def test_every_scorer_compares_photos_that_are_in_no_store(parts, tmp_path):
+    network = fv.network_scorer(parts, tmp_path)
+    texture = fv.choose_classical(parts, "lbp_wccn")[0]
+    two = replace(parts.store, photos=parts.store.photos[[5, 2]], paths=(parts.store.paths[5], parts.store.paths[2]))
+    for scorer in (network, texture, fv.fuse([network, texture], parts)):
+        alone, among = scorer.scores(two, np.array([[0, 1]])), scorer.scores(parts.store, np.array([[5, 2]]))
+        np.testing.assert_allclose(alone, among, atol=1e-4)
+
+
+def test_small_stores_do_not_push_out_the_large_one(parts):
+    fv.face_features(parts.store, "pixels")
+    before = fv._kept_features.cache_info()
+    for i in range(5):
+        fv.face_features(replace(parts.store, photos=parts.store.photos[i:i + 2], paths=parts.store.paths[i:i + 2]), "pixels")
+    fv.face_features(parts.store, "pixels")
+    after = fv._kept_features.cache_info()
+    assert after.misses == before.misses and after.hits == before.hits + 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_network_has_not_learned_from_the_people_who_decide(seed, monkeypatch):
+    monkeypatch.setenv("PETS_LEARN_SCALE", "laptop")
+    try:
+        data.lfw(data.home() / "lfw", pictures="lfw-125", download=False)
+    except data.MissingData:
+        pytest.skip("LFW is not here")
+    store, train, _ = fs._faces(125)
+    parts = fv.face_parts(seed)
+    for mine, theirs in zip(fs._parts(train, store, seed), (parts.fit, parts.valid), strict=True):
+        np.testing.assert_array_equal(mine.rows, theirs.rows)
+    assert store.paths == parts.store.paths
 
 
 # --- N-way ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os, time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -36,10 +36,10 @@ from fastai.data.core import DataLoaders
 # %% auto #0
 __all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'LONG', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
            'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines',
-           'check_scores', 'best_threshold', 'Lesson', 'two_of_each', 'DrawGroups', 'ValidatePairs', 'pair_loss',
-           'teach', 'pair_scores', 'sizes', 'verification_figures', 'run_lesson', 'run_long', 'summarize',
-           'summarize_rival', 'run_rival', 'run_whitened', 'experiments', 'trained_encoder', 'within_class_covariance',
-           'whitening', 'whitened']
+           'check_scores', 'best_threshold', 'accuracy_at', 'area_under_curve', 'Lesson', 'two_of_each', 'DrawGroups',
+           'ValidatePairs', 'pair_loss', 'teach', 'pair_scores', 'sizes', 'verification_figures', 'run_lesson',
+           'run_long', 'summarize', 'summarize_as', 'run_rival', 'run_whitened', 'experiments', 'trained_encoder',
+           'within_class_covariance', 'whitening', 'Whitening', 'fit_whitening']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -273,6 +273,24 @@ def best_threshold(
     best = np.flatnonzero(refused + accepted == (refused + accepted).max())
     return float(candidates[best[(len(best) - 1) // 2]])
 
+def accuracy_at(
+    threshold: float,   # From this score upward the answer is: same
+    scores: np.ndarray, # (P,)
+    same: np.ndarray,   # (P,) 1 or 0
+) -> float:
+    "The share of right answers. Raises `BadSetting` where scores and answers do not fit."
+    s, y = np.asarray(scores), np.asarray(same)
+    if s.ndim != 1 or s.shape != y.shape or not len(s): raise BadSetting(f"scores {s.shape} and answers {y.shape} do not fit")
+    return float(((s >= threshold) == (y == 1)).mean())
+
+def area_under_curve(
+    scores: np.ndarray, # (P,) higher for more alike
+    same: np.ndarray,   # (P,) 1 or 0
+) -> float:
+    "The area under the ROC curve, as scikit-learn has it, with the scores first. Raises as `check_scores`."
+    s, y = check_scores(scores, same)
+    return float(roc_auc_score(y, s))
+
 # %% ../../nbs/faces/02_siamese.ipynb #61cd2bfc
 CHANGES = Augmentation(rotation=8, shift=0.06, zoom=0.08, flip=True, brightness=0.3, contrast=0.3)
 
@@ -420,8 +438,8 @@ def verification_figures(
 ) -> dict[str, float]:
     "Area under the curve of both, and the test accuracy at the threshold that the first ones choose."
     threshold = best_threshold(*valid)
-    return {"valid_auc": float(roc_auc_score(valid[1], valid[0])), "auc": float(roc_auc_score(test[1], test[0])),
-            "accuracy": float(((test[0] >= threshold) == test[1]).mean()), "threshold": threshold}
+    return {"valid_auc": area_under_curve(*valid), "auc": area_under_curve(*test), "accuracy": accuracy_at(threshold, *test),
+            "threshold": threshold}
 
 def _taught(run: Run, lesson: Lesson, seen: int) -> dict[str, float]:
     "Teach, keep the weights in the run's folder, and judge."
@@ -462,20 +480,20 @@ _UNITS = {"auc": "area", "valid_auc": "area", "accuracy": "share", "plain_auc": 
 def summarize(
     table: pd.DataFrame, # `Results.table`
 ) -> dict[str, dict[str, Any]]:
-    "Mean and range of each figure, as NAME_LESSON, or long_NAME of the long training and best_NAME of its whitened codes."
-    if "lesson" in table:
-        entries = [grid_figures(table, column, ["lesson"], unit=unit, better=_better(unit)) for column, unit in _UNITS.items()]
-        return {name: entry for found in entries for name, entry in found.items()}
-    prefix = "best" if "shrinkage" in table else "long"
-    shown = ("accuracy", "auc") if prefix == "best" else ()  # on the Scoreboard
-    return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=9 if column in shown else None)
-            for column, unit in _UNITS.items() if column in table}
+    "Mean and range of each figure over the seeds, as NAME_LESSON."
+    entries = [grid_figures(table, column, ["lesson"], unit=unit, better=_better(unit)) for column, unit in _UNITS.items()]
+    return {name: entry for found in entries for name, entry in found.items()}
 
-def summarize_rival(
-    table: pd.DataFrame, # `Results.table`
-) -> dict[str, dict[str, Any]]:
-    "Mean and range of each figure, as rival_NAME."
-    return {f"rival_{column}": figure(table[column], unit, _better(unit)) for column, unit in _UNITS.items()}
+def summarize_as(
+    prefix: str,             # Before the name of each figure
+    row: int | None = None,  # Where accuracy and area stand on the Scoreboard
+) -> Callable[[pd.DataFrame], dict[str, dict[str, Any]]]:
+    "A summary of runs without settings: mean and range of each figure over the seeds, as PREFIX_NAME."
+    def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        shown = {"accuracy": row, "auc": row}
+        return {f"{prefix}_{column}": figure(table[column], unit, _better(unit), seed_row=shown.get(column))
+                for column, unit in _UNITS.items() if column in table}
+    return summary
 
 def _better(unit: str) -> str: return "lower" if unit == "seconds" else "higher"
 
@@ -493,17 +511,18 @@ def run_whitened(
     run.uses("Labeled Faces in the Wild, View 1", items=len(train) + len(test), complete=not (train.left_out or test.left_out),
              generated=store.generated)
     learn, decide = _parts(train, store, run.seed)
-    codes, shrinkage = whitened(embed(trained_encoder(run.seed, run.place.parents[2]), store.photos), learn, decide)
-    said = [(cosines(codes, pairs.rows), pairs.same) for pairs in (decide, test)]
-    return verification_figures(*said) | {"shrinkage": shrinkage}
+    codes = embed(trained_encoder(run.seed, run.place.parents[2]), store.photos)
+    white = fit_whitening(codes, learn, decide)
+    said = [(cosines(white(codes), pairs.rows), pairs.same) for pairs in (decide, test)]
+    return verification_figures(*said) | {"shrinkage": white.shrinkage}
 
 def experiments() -> list[Experiment]:
     "The six lessons, the last one for longer, that with whitened codes, and the last but one for longer."
     points = [{"lesson": name} for name in LESSONS]
     return [Experiment("faces/siamese", run_lesson, points, summarize, sizes, name="lessons"),
-            Experiment("faces/siamese", run_long, summarize=summarize, sizes=sizes, name="long"),
-            Experiment("faces/siamese", run_whitened, summarize=summarize, sizes=sizes, name="whitened"),
-            Experiment("faces/siamese", run_rival, summarize=summarize_rival, sizes=sizes, seeds=1, name="rival")]
+            Experiment("faces/siamese", run_long, summarize=summarize_as("long"), sizes=sizes, name="long"),
+            Experiment("faces/siamese", run_whitened, summarize=summarize_as("best", 9), sizes=sizes, name="whitened"),
+            Experiment("faces/siamese", run_rival, summarize=summarize_as("rival"), sizes=sizes, seeds=1, name="rival")]
 
 def trained_encoder(
     seed: int = 0, # Of the long training, >= 0
@@ -551,17 +570,29 @@ def whitening(
 
 SHRINKAGES = (0.0, 0.01, 0.03, 0.1, 0.3)
 
-def whitened(
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    "What is subtracted from codes, and what they are multiplied by; also for codes of new faces."
+    mean: np.ndarray   # (D,)
+    matrix: np.ndarray # (D, D)
+    shrinkage: float
+
+    def __call__(
+        self,
+        codes: np.ndarray, # (N, D)
+    ) -> np.ndarray:
+        "Whitened codes, (N, D)."
+        return (codes - self.mean) @ self.matrix
+
+def fit_whitening(
     codes: np.ndarray, # (N, D)
     fit: FacePairs,    # Pairs of these codes to learn from
-    valid: FacePairs,  # Pairs that choose the shrinkage
-) -> tuple[np.ndarray, float]:
-    "The codes whitened, (N, D), around the mean of those that are learned from; and the shrinkage with the best area on `valid`."
-    around = codes - codes[np.unique(fit.rows)].mean(axis=0)
-    covariance = within_class_covariance(codes, fit)
-    found = {s: around @ whitening(covariance, max(s, 1e-6)) for s in SHRINKAGES}  # 1e-6: never divide by nothing
-    best = max(found, key=lambda s: roc_auc_score(valid.same, cosines(found[s], valid.rows)))
-    return found[best], best
+    valid: FacePairs,  # Pairs that choose the shrinkage by their area under the curve
+) -> Whitening:
+    "Around the mean of the codes that are learned from. Raises `BadSetting` for pairs of one kind."
+    mean, covariance = codes[np.unique(fit.rows)].mean(axis=0), within_class_covariance(codes, fit)
+    tried = [Whitening(mean, whitening(covariance, max(s, 1e-6)), s) for s in SHRINKAGES]  # 1e-6: never divide by nothing
+    return max(tried, key=lambda white: area_under_curve(cosines(white(codes), valid.rows), valid.same))
 
 # %% ../../nbs/faces/02_siamese.ipynb #03dc1461
 def _pair_costs(

@@ -20,15 +20,15 @@ from scipy.special import expit
 from scipy.stats import false_discovery_control, mannwhitneyu
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from ..data import decode_photo, stand_in_faces
 from ..exercises import Exercise, Mistake
 from ..experiments import RUNS_FOLDER, Experiment, Run, grid
 from .pairs import FacePairs, FaceStore, face_store, identity_groups, read_pairs, split_pairs, to_gray, whole_faces
-from pets_learn.faces.siamese import (
-    SHRINKAGES, best_threshold, check_scores, cosines, cut_faces, embed, trained_encoder, whitened, whitening,
-    within_class_covariance)
+from .siamese import (
+    SHRINKAGES, FaceEncoder, Whitening, accuracy_at, area_under_curve, best_threshold, check_scores, cosines, cut_faces, embed,
+    fit_whitening, trained_encoder, whitening, within_class_covariance)
 from ..pets.explain import calibration_error
 from ..run import BadSetting, Scale, figure, scale
 from ..show import display_figure, new_figure
@@ -36,13 +36,12 @@ from ..widgets import BinaryRates, Interactive, binary_rates, described, interac
 
 # %% auto #0
 __all__ = ['FACE', 'NEIGHBORS', 'CELLS', 'RADII', 'DESCRIPTIONS', 'METHODS', 'Scorer', 'FaceParts', 'sizes', 'face_parts',
-           'cut_gray', 'standardized', 'equal_error_rate', 'true_accept_rate', 'accuracy_at', 'PlattScaling',
-           'fit_platt', 'bootstrap_interval', 'area_under_curve', 'local_binary_patterns', 'uniform_kinds',
-           'cell_histograms', 'texture', 'with_mirror', 'face_features', 'ClassicalScorer', 'choose_classical',
-           'layout_auc', 'Judgement', 'judge', 'CodeScorer', 'network_scorer', 'FusedScorer', 'fuse', 'figures_of',
-           'draw_n_way', 'n_way_credit', 'n_way_table', 'run_verification', 'run_layout', 'summarize', 'experiments',
-           'pair_measures', 'rank_tests', 'read_face', 'two_photos', 'Comparison', 'compare_faces', 'draw_comparison',
-           'face_comparer', 'face_comparer_grid']
+           'cut_gray', 'standardized', 'equal_error_rate', 'true_accept_rate', 'PlattScaling', 'fit_platt',
+           'bootstrap_interval', 'local_binary_patterns', 'uniform_kinds', 'cell_histograms', 'texture', 'with_mirror',
+           'face_features', 'ClassicalScorer', 'choose_classical', 'layout_auc', 'Judgement', 'judge', 'NetworkScorer',
+           'network_scorer', 'FusedScorer', 'fuse', 'figures_of', 'draw_n_way', 'n_way_credit', 'n_way_table',
+           'run_verification', 'run_layout', 'summarize', 'experiments', 'pair_measures', 'rank_tests', 'read_face',
+           'two_photos', 'Comparison', 'compare_faces', 'draw_comparison', 'face_comparer', 'face_comparer_grid']
 
 # %% ../../nbs/faces/04_verification.ipynb #e5053917
 class Scorer(Protocol):
@@ -73,12 +72,15 @@ def _lists(people: int | None) -> tuple[FaceStore, FacePairs, FacePairs]:
     return store, read_pairs(folder, store, "train"), read_pairs(folder, store, "test")
 
 @cache
+def _face_parts(people: int | None, seed: int) -> FaceParts:
+    store, train, test = _lists(people)
+    return FaceParts(store, *split_pairs(train, store, "person", seed), test, not train.left_out and not test.left_out, seed)
+
 def face_parts(
     seed: int = 0, # Of the split of the training list, >= 0
 ) -> FaceParts:
     "LFW's View 1 in three parts, or generated stand-ins at smoke scale. Raises what `whole_faces` and `split_pairs` raise."
-    store, train, test = _lists(sizes().people)
-    return FaceParts(store, *split_pairs(train, store, "person", seed), test, not train.left_out and not test.left_out, seed)
+    return _face_parts(sizes().people, seed)
 
 # %% ../../nbs/faces/04_verification.ipynb #b073103c
 FACE = (slice(25, 105), slice(28, 97)) # rows and columns of the face in an aligned picture of 125 pixels: 80 x 69
@@ -124,15 +126,6 @@ def true_accept_rate(
     if not 0 <= false_accept <= 1: raise BadSetting(f"false_accept is {false_accept}; give a share from 0 to 1")
     wrong, right, _ = roc_curve(*check_scores(scores, same)[::-1], drop_intermediate=False)
     return float(right[wrong <= false_accept + 1e-12].max())
-
-# %% ../../nbs/faces/04_verification.ipynb #ff9f5d23
-def accuracy_at(
-    threshold: float,   # From this score upward the answer is: same
-    scores: np.ndarray, # (P,)
-    same: np.ndarray,   # (P,) 1 or 0
-) -> float:
-    "The share of right answers."
-    return float(((np.asarray(scores) >= threshold) == (np.asarray(same) == 1)).mean())
 
 # %% ../../nbs/faces/04_verification.ipynb #4723371d
 @dataclass(frozen=True)
@@ -189,14 +182,6 @@ def bootstrap_interval(
         if 0 < y[drawn].sum() < len(drawn): found.append(measure(s[drawn], y[drawn]))
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-def area_under_curve(
-    scores: np.ndarray, # (P,) higher for more alike
-    same: np.ndarray,   # (P,) 1 or 0
-) -> float:
-    "The area under the ROC curve, as scikit-learn has it, with the scores first. Raises as `equal_error_rate`."
-    s, y = check_scores(scores, same)
-    return float(roc_auc_score(y, s))
 
 # %% ../../nbs/faces/04_verification.ipynb #bece28af
 NEIGHBORS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)) # clockwise from the top left: row, column
@@ -267,18 +252,25 @@ def with_mirror(
     "The mean of each face's and its mirror image's description, (N, F)."
     return (describe(photos) + describe(np.ascontiguousarray(photos[:, :, ::-1]))) / 2
 
-@lru_cache(maxsize=3)
 def face_features(
     store: FaceStore,     # Whole gray pictures, 125 pixels
     kind: str,            # "pixels" or "texture"
     mirrored: bool = True, # The mean of the face's and its mirror image's description
 ) -> np.ndarray:
-    "The description of each face, (N, F) float32; kept for the next call. Raises `BadSetting` for another kind or store."
+    """The description of each face, (N, F) float32. Those of a hundred faces or more are kept for the next call.
+
+    Raises `BadSetting` for another kind or store.
+    """
+    return (_kept_features if len(store) >= 100 else _features)(store, kind, mirrored)
+
+def _features(store: FaceStore, kind: str, mirrored: bool) -> np.ndarray:
     if kind not in DESCRIPTIONS: raise BadSetting(f"kind is {kind!r}; use one of {', '.join(DESCRIPTIONS)}")
     photos, describe = cut_gray(store), DESCRIPTIONS[kind]
     found = with_mirror(photos, describe) if mirrored else describe(photos)
     found.flags.writeable = False
     return found
+
+_kept_features = lru_cache(maxsize=3)(_features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -413,30 +405,31 @@ def judge(
 
 # %% ../../nbs/faces/04_verification.ipynb #5be51f7d
 @dataclass(frozen=True, eq=False)
-class CodeScorer:
-    "Compares codes that are computed already, one for each face of a store."
-    codes: np.ndarray # (N, D)
+class NetworkScorer:
+    "Whitened codes of a network, for the faces of any store."
+    model: FaceEncoder
+    whiten: Whitening
 
     def scores(
         self,
-        store: FaceStore, # The store that the codes are of
+        store: FaceStore, # Whole gray pictures, 125 pixels
         rows: np.ndarray, # (P, 2) int
     ) -> np.ndarray:
-        "The cosine of each pair, (P,). Raises `BadSetting` for a store with another number of faces."
-        if len(store) != len(self.codes):
-            raise BadSetting(f"{len(self.codes)} codes for {len(store)} faces; give the store they are of")
-        return cosines(self.codes, rows)
+        "The cosine of each pair, (P,)."
+        used, places = np.unique(rows, return_inverse=True)  # each face once
+        faces = cut_faces(replace(store, photos=store.photos[used], paths=tuple(store.paths[i] for i in used)))
+        return cosines(self.whiten(embed(self.model, faces.photos)), places.reshape(rows.shape))
 
 def network_scorer(
     parts: FaceParts,  # From `face_parts`
     folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
-) -> CodeScorer:
+) -> NetworkScorer:
     """The network of the chapter on Siamese networks that was trained on the same split, with whitened codes.
 
     Where it is missing it is trained now, in a quarter of an hour.
     """
-    codes = embed(trained_encoder(parts.seed, folder), cut_faces(parts.store).photos)
-    return CodeScorer(whitened(codes, parts.fit, parts.valid)[0])
+    model = trained_encoder(parts.seed, folder)
+    return NetworkScorer(model, fit_whitening(embed(model, cut_faces(parts.store).photos), parts.fit, parts.valid))
 
 @dataclass(frozen=True, eq=False)
 class FusedScorer:
