@@ -25,8 +25,8 @@ from .run import (BadSetting, PetsLearnError, Scale, device, environment, figure
 
 # %% auto #0
 __all__ = ['RUNS_FOLDER', 'RECIPE_TASKS', 'grid', 'Run', 'Experiment', 'best_rows', 'Results', 'grid_figures', 'read_journal',
-           'RunsFailed', 'planned', 'run_experiment', 'train_digits', 'experiments', 'plot_ranges', 'declared',
-           'reproduce', 'Recipe', 'all_recipes']
+           'RunsFailed', 'planned', 'run_experiment', 'train_digits', 'experiments', 'finished', 'plot_ranges',
+           'declared', 'reproduce', 'Recipe', 'all_recipes']
 
 # %% ../nbs/workshop/11_experiments.ipynb #05d9b933
 if TYPE_CHECKING:  # both take long to import: the command line needs neither to print its help
@@ -750,6 +750,16 @@ def experiments() -> Experiment:
     "This chapter's experiment: learning rate against width."
     return Experiment("workshop/experiments", train_digits, grid(learning_rate=[0.2, 0.4, 0.8], width=[16, 32, 64]),
                       _summarize_digits, sizes=lambda: scale(epochs=(5, 30, 30)))
+
+# %% ../nbs/workshop/11_experiments.ipynb #529b23ad
+def finished(
+    experiment: Experiment,
+    seeds: int | None = None, # Seeds 0 to seeds - 1; None: as declared
+    folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
+) -> Results:
+    "The runs that are done, in the order of `planned`, perhaps none; nothing is started or written. Raises as `planned` does."
+    results = [_result(run) for run in planned(experiment, seeds, folder)]
+    return Results(experiment, [result for result in results if result])
 
 # %% ../nbs/workshop/11_experiments.ipynb #d5974998
 def plot_ranges(

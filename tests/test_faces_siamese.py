@@ -112,6 +112,46 @@ def test_in_batch_gradient():
     assert torch.autograd.gradcheck(lambda a: fs.in_batch_loss(a, second, 0.3), first.requires_grad_())
 
 
+# --- codes on a circle ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", list(fs.ALL_LOSSES))
+def test_a_small_step_goes_down_and_codes_keep_their_length(loss):
+    rng = np.random.default_rng(3)
+    whose = [0, 1, 2, 0, 1, 2]
+    for _ in range(5):
+        path = torch.from_numpy(fs.descend(loss, rng.uniform(0, 360, 6), whose, 30, rate=0.01))
+        costs = torch.stack([fs.ALL_LOSSES[loss](codes, torch.tensor(whose)) for codes in path])
+        assert (costs.diff() <= 1e-6).all()
+        torch.testing.assert_close(path.norm(dim=2), torch.ones(31, 6))
+
+
+def test_all_pairs_and_triplets_are_those_of_loops():
+    codes, whose = torch.nn.functional.normalize(torch.randn(6, 2), dim=1), torch.tensor([0, 1, 0, 2, 1, 2])
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    distances = torch.stack([(codes[i] - codes[j]).norm() for i, j in pairs])
+    same = torch.tensor([int(whose[i] == whose[j]) for i, j in pairs])
+    torch.testing.assert_close(fs.ALL_LOSSES["contrastive"](codes, whose), fs.contrastive_loss(distances, same))
+    triplets = [(a, p, n) for a in range(6) for p in range(6) for n in range(6) if a != p and whose[a] == whose[p] != whose[n]]
+    a, p, n = (codes[list(part)] for part in zip(*triplets, strict=True))
+    torch.testing.assert_close(fs.ALL_LOSSES["triplet"](codes, whose), fs.triplet_loss(a, p, n))
+
+
+@pytest.mark.parametrize("loss, angles, people", [("cosine", [0, 1, 2, 3], [0, 0, 1, 1]), ("triplet", [0, 1], [0, 0]),
+                                                  ("triplet", [0, 1, 2, 3], [0, 0, 0, 1]), ("in_batch", [0, 1, 2], [0, 0, 1, 1])])
+def test_codes_that_cannot_move(loss, angles, people):
+    with pytest.raises(BadSetting, match="do not work"):
+        fs.descend(loss, angles, people, 3)
+
+
+def test_the_slider_follows_the_loss():
+    shown = fs.loss_slider()
+    shown.controls["steps"].value = 200
+    assert "contrastive, 200 steps" in shown.html
+    shown.controls["loss"].value = "in_batch"
+    assert "in batch, 200 steps: partners up to 0 degrees apart, others from 90 degrees" in shown.html
+
+
 # --- the encoder and the answers ------------------------------------------------------------------------------------
 
 

@@ -117,29 +117,6 @@ def test_scores_that_do_not_fit(scores, same, words):
             function(scores, same)
 
 
-# --- the bootstrap --------------------------------------------------------------------------------------------------
-
-
-def test_interval_has_the_width_of_the_formula():
-    right = np.repeat([1.0, 0.0], [300, 100])
-    low, high = fv.bootstrap_interval(lambda s, y: s.mean(), right, np.tile([0, 1], 200), repeats=1500)
-    half = 1.96 * np.sqrt(0.75 * 0.25 / 400)
-    assert low == pytest.approx(0.75 - half, abs=0.008) and high == pytest.approx(0.75 + half, abs=0.008)
-
-
-def test_groups_that_repeat_themselves_widen_the_interval():
-    right, groups = np.repeat(np.tile([1.0, 1, 1, 0], 25), 4), np.repeat(np.arange(100), 4)  # four equal pairs a group
-    same = np.tile([0, 1], 200)
-    apart = np.ptp(fv.bootstrap_interval(lambda s, y: s.mean(), right, same, None))
-    together = np.ptp(fv.bootstrap_interval(lambda s, y: s.mean(), right, same, groups))
-    assert 1.7 < together / apart < 2.3  # four equal pairs say as much as one: twice as wide
-
-
-def test_draws_of_one_kind_are_drawn_again():
-    low, high = fv.bootstrap_interval(fv.area_under_curve, [0.1, 0.9], [0, 1], repeats=20)
-    assert (low, high) == (1, 1)
-
-
 # --- local binary patterns ------------------------------------------------------------------------------------------
 
 

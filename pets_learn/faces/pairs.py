@@ -143,6 +143,7 @@ class FacePairs:
         head = f"{len(self):,} pair{'s' * (len(self) != 1)} ({self.protocol}), {self.same.sum():,} of them same"
         return "\n".join([head, *(f"left out: {line}" for line in self.left_out)])
 
+# %% ../../nbs/faces/01_pairs.ipynb #4fc090e9
 def read_pairs(
     folder: FacesFolder,   # Where the list lies
     store: FaceStore,      # The decoded faces
@@ -225,6 +226,7 @@ def _by_person(people: np.ndarray, wanted: int) -> list[np.ndarray]:
     if max(map(len, faces)) < 2: raise BadSetting("everybody has one photo only; to draw a same pair, somebody needs two")
     return faces
 
+# %% ../../nbs/faces/01_pairs.ipynb #17301132
 def draw_triplets(
     people: np.ndarray,       # (N,) int: the person on each face
     count: int,               # Triplets, at least 1
@@ -241,6 +243,7 @@ def draw_triplets(
     return np.array([[*rng.choice(faces[i], 2, replace=False), rng.choice(faces[j])]
                      for i, j in zip(chosen, others, strict=True)])
 
+# %% ../../nbs/faces/01_pairs.ipynb #2cef1077
 def draw_pairs(
     people: np.ndarray,       # (N,) int: the person on each face
     count: int,               # Pairs, at least 1; half of them same, one more different if odd

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from matplotlib.patches import Circle
 from safetensors.torch import load_file, save
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -28,18 +29,20 @@ from ..pets.breeds import quiet_block
 from ..pets.transfer import fast_16_bits
 from ..run import (
     BadSetting, Scale, device, evaluation_mode, figure, scale, seed_everything, write_atomically)
+from ..show import display_figure, new_figure
 from ..training import fit
+from ..widgets import Interactive, described, interactive, require_ipywidgets
 
 from fastai.callback.core import Callback  # after pets_learn.training, which silences a warning of fastai's
 from fastai.data.core import DataLoaders
 
 # %% auto #0
-__all__ = ['FACE_BOX', 'CHANGES', 'LESSONS', 'LONG', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
-           'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'cut_faces', 'FaceEncoder', 'embed', 'cosines',
-           'check_scores', 'best_threshold', 'accuracy_at', 'area_under_curve', 'Lesson', 'two_of_each', 'DrawGroups',
-           'ValidatePairs', 'pair_loss', 'teach', 'pair_scores', 'sizes', 'verification_figures', 'run_lesson',
-           'run_long', 'summarize', 'summarize_as', 'run_rival', 'run_whitened', 'experiments', 'trained_encoder',
-           'within_class_covariance', 'whitening', 'Whitening', 'fit_whitening']
+__all__ = ['ALL_LOSSES', 'FACE_BOX', 'CHANGES', 'LESSONS', 'LONG', 'SHRINKAGES', 'koch_branch', 'SiameseNetwork', 'koch_network',
+           'contrastive_loss', 'triplet_loss', 'in_batch_loss', 'descend', 'loss_slider', 'loss_grid', 'cut_faces',
+           'FaceEncoder', 'embed', 'cosines', 'check_scores', 'best_threshold', 'accuracy_at', 'area_under_curve',
+           'Lesson', 'two_of_each', 'pair_loss', 'DrawGroups', 'ValidatePairs', 'teach', 'pair_scores', 'sizes',
+           'verification_figures', 'run_lesson', 'run_long', 'summarize', 'summarize_as', 'run_rival', 'run_whitened',
+           'experiments', 'trained_encoder', 'within_class_covariance', 'whitening', 'Whitening', 'fit_whitening']
 
 # %% ../../nbs/faces/02_siamese.ipynb #1a6a59a1
 def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bool, dropout: float) -> list[nn.Module]:
@@ -49,6 +52,7 @@ def _koch_block(before: int, after: int, kernel: int, batch_norm: bool, pool: bo
     if pool: layers.append(nn.MaxPool2d(2))
     return layers + [nn.Dropout(dropout)] * (dropout > 0)
 
+# %% ../../nbs/faces/02_siamese.ipynb #52a7557e
 def koch_branch(
     batch_norm: bool = False, # Behind each convolution and behind the dense layer, which then gets a ReLU too
     dropout: float = 0.0,     # Share switched off behind each block and behind the dense layer, in [0, 1)
@@ -65,6 +69,7 @@ def koch_branch(
     if batch_norm: head += [nn.BatchNorm1d(4096), nn.ReLU()]
     return nn.Sequential(*blocks, *head, *[nn.Dropout(dropout)] * (dropout > 0))
 
+# %% ../../nbs/faces/02_siamese.ipynb #b9f3cc83
 class SiameseNetwork(nn.Module):
     """One branch for both faces, the absolute difference of their codes, and one logit for "same".
 
@@ -103,6 +108,7 @@ class SiameseNetwork(nn.Module):
         first, second = self.codes(pairs)
         return self.compare((first - second).abs())
 
+# %% ../../nbs/faces/02_siamese.ipynb #287e8907
 def koch_network(
     batch_norm: bool = False, # As for `koch_branch`
     dropout: float = 0.0,     # As for `koch_branch`
@@ -163,6 +169,92 @@ def in_batch_loss(
     logits = logits.masked_fill(itself, -torch.inf)  # no photo is its own partner
     people = len(first)
     return F.cross_entropy(logits, torch.arange(2 * people, device=codes.device).roll(people))
+
+# %% ../../nbs/faces/02_siamese.ipynb #ae7f4a04
+def _all_pairs(codes: Tensor, people: Tensor) -> Tensor:
+    one, other = torch.triu_indices(len(codes), len(codes), 1)
+    return contrastive_loss(torch.pdist(codes), (people[one] == people[other]).int())
+
+def _all_triplets(codes: Tensor, people: Tensor) -> Tensor:
+    alike = people[:, None] == people
+    rows = (alike & ~torch.eye(len(people), dtype=torch.bool))[:, :, None] & ~alike[:, None, :]
+    anchor, positive, negative = rows.nonzero(as_tuple=True)
+    return triplet_loss(codes[anchor], codes[positive], codes[negative])
+
+def _all_partners(codes: Tensor, people: Tensor) -> Tensor:
+    order = people.argsort(stable=True)
+    return in_batch_loss(codes[order[::2]], codes[order[1::2]], temperature=0.2)
+
+ALL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "contrastive": _all_pairs, "triplet": _all_triplets, "in_batch": _all_partners}
+
+# %% ../../nbs/faces/02_siamese.ipynb #3e245b70
+def descend(
+    loss: str,            # A name in `ALL_LOSSES`
+    angles: Sequence[float], # (N,) of the codes on the unit circle, in degrees
+    people: Sequence[int],   # (N,) whose codes they are; two of each person
+    steps: int,           # 0 or more
+    rate: float = 0.3,    # How far a step goes
+) -> np.ndarray:
+    """Where the codes are before the first step and after each, (steps + 1, N, 2) float32 of length 1.
+
+    Raises `BadSetting` for an unknown loss, fewer than two people, or a person without exactly two codes.
+    """
+    _, counts = np.unique(people, return_counts=True)
+    if loss not in ALL_LOSSES or len(counts) < 2 or (counts != 2).any() or len(angles) != len(people) or steps < 0:
+        raise BadSetting(f"loss {loss!r}, {len(angles)} angles, people {list(people)} and {steps} steps do not work; use one of "
+                         f"{', '.join(ALL_LOSSES)}, and two angles for each of at least two people")
+    turned = torch.deg2rad(torch.tensor(angles, dtype=torch.float32))
+    codes, whose = torch.stack([turned.cos(), turned.sin()], dim=1), torch.tensor(people)
+    found = [codes]
+    for _ in range(steps):
+        codes = codes.detach().requires_grad_()
+        gradient, = torch.autograd.grad(ALL_LOSSES[loss](codes, whose), codes)
+        codes = F.normalize(codes.detach() - rate * gradient, dim=1)
+        found.append(codes)
+    return torch.stack(found).detach().numpy()
+
+# %% ../../nbs/faces/02_siamese.ipynb #3bb816ed
+_CIRCLE, _WHOSE = (0.0, 50.0, 20.0, 80.0, 200.0, 290.0, 240.0, 330.0), (0, 0, 1, 1, 2, 2, 3, 3)
+
+def _draw_codes_on_circle(ax: Any, loss: str, steps: int) -> str:
+    "The codes after so many steps, partners joined; a sentence with the largest angle of partners and the smallest to others."
+    path = descend(loss, _CIRCLE, _WHOSE, steps)
+    codes, whose = path[-1], np.array(_WHOSE)
+    ax.add_patch(Circle((0, 0), 1, fill=False, color="gray", alpha=0.4))
+    for person, mark in enumerate("osD^"):
+        ours = whose == person
+        ax.plot(*path[:, ours].transpose(2, 0, 1), color=f"C{person}", alpha=0.3)
+        ax.plot(*codes[ours].T, mark, color=f"C{person}", linestyle="-")
+    ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(f"{loss.replace('_', ' ')}, {steps} steps")
+    degrees = np.degrees(np.arccos(np.clip(codes @ codes.T, -1, 1)))
+    alike = whose[:, None] == whose
+    return (f"{loss.replace('_', ' ')}, {steps} steps: partners up to {degrees[alike].max():.0f} degrees apart, "
+            f"others from {degrees[~alike].min():.0f} degrees.")
+
+# %% ../../nbs/faces/02_siamese.ipynb #ac7df822
+def loss_slider() -> Interactive:
+    "A menu of losses and a slider of steps: where four people's codes go. Raises `PetsLearnError` without ipywidgets."
+    widgets = require_ipywidgets()
+    controls = {"loss": widgets.Dropdown(options=list(ALL_LOSSES), description="loss"),
+                "steps": widgets.IntSlider(10, 0, 200, description="steps", continuous_update=False)}
+
+    def draw() -> str:
+        drawing, ax = new_figure(size=(3.2, 3.2))
+        return described(drawing, _draw_codes_on_circle(ax, controls["loss"].value, controls["steps"].value))
+
+    return interactive(controls, draw)
+
+# %% ../../nbs/faces/02_siamese.ipynb #0bc0eb98
+def loss_grid(
+    steps: Sequence[int] = (0, 10, 200), # A column for each
+) -> None:
+    "The still twin of `loss_slider`: a row for each loss. Raises `BadSetting` as `descend` does."
+    drawing, axes = new_figure(len(ALL_LOSSES), len(steps), size=(2.4 * len(steps), 7.2), squeeze=False)
+    words = [_draw_codes_on_circle(axes[row, column], loss, count)
+             for row, loss in enumerate(ALL_LOSSES) for column, count in enumerate(steps)]
+    display_figure(drawing, alt="Codes of four people on a circle, partners joined. " + " ".join(words))
 
 # %% ../../nbs/faces/02_siamese.ipynb #c14e679d
 FACE_BOX = (0.264, 0.264, 0.736, 0.768) # Left, top, right, bottom as shares of an aligned picture: from the brows to the chin
@@ -231,6 +323,7 @@ def embed(
             found.append(F.normalize(codes.float(), dim=1).cpu())
     return torch.cat(found).numpy()
 
+# %% ../../nbs/faces/02_siamese.ipynb #8132a705
 def cosines(
     codes: np.ndarray, # (N, D)
     rows: np.ndarray,  # (P, 2) int: which codes are compared
@@ -255,6 +348,7 @@ def check_scores(
         raise BadSetting("these pairs are not of both kinds; give same pairs (1) and different ones (0)")
     return s, y.astype(int)
 
+# %% ../../nbs/faces/02_siamese.ipynb #53b26267
 def best_threshold(
     scores: np.ndarray, # (P,) of validation pairs, higher for more alike
     same: np.ndarray,   # (P,) 1 the same person, 0 two people
@@ -273,6 +367,7 @@ def best_threshold(
     best = np.flatnonzero(refused + accepted == (refused + accepted).max())
     return float(candidates[best[(len(best) - 1) // 2]])
 
+# %% ../../nbs/faces/02_siamese.ipynb #c9960054
 def accuracy_at(
     threshold: float,   # From this score upward the answer is: same
     scores: np.ndarray, # (P,)
@@ -283,6 +378,7 @@ def accuracy_at(
     if s.ndim != 1 or s.shape != y.shape or not len(s): raise BadSetting(f"scores {s.shape} and answers {y.shape} do not fit")
     return float(((s >= threshold) == (y == 1)).mean())
 
+# %% ../../nbs/faces/02_siamese.ipynb #88bf0c95
 def area_under_curve(
     scores: np.ndarray, # (P,) higher for more alike
     same: np.ndarray,   # (P,) 1 or 0
@@ -327,6 +423,15 @@ def two_of_each(
     if len(found) < 2: raise BadSetting(f"{len(found)} people have two photos; to learn from names takes at least two")
     return np.array(found)
 
+# %% ../../nbs/faces/02_siamese.ipynb #8b43a495
+def pair_loss(
+    codes: Tensor, # (N, 2, D)
+    same: Tensor,  # (N,) 1 the same person, 0 two people
+) -> Tensor:
+    "The contrastive loss of pairs of codes, margin 1."
+    return contrastive_loss((codes[:, 0] - codes[:, 1]).square().sum(dim=1).clamp_min(1e-9).sqrt(), same)
+
+# %% ../../nbs/faces/02_siamese.ipynb #82d70baf
 class DrawGroups(Callback):
     "Before each epoch, puts newly drawn rows into the groups of the training loader; the same seed and epoch draw the same ones."
     def __init__(
@@ -346,13 +451,6 @@ class ValidatePairs(Callback):
     def before_validate(self) -> None: self.learn.loss_func = pair_loss
     def after_fit(self) -> None: self.learn.loss_func = self.taught
 
-def pair_loss(
-    codes: Tensor, # (N, 2, D)
-    same: Tensor,  # (N,) 1 the same person, 0 two people
-) -> Tensor:
-    "The contrastive loss of pairs of codes, margin 1."
-    return contrastive_loss((codes[:, 0] - codes[:, 1]).square().sum(dim=1).clamp_min(1e-9).sqrt(), same)
-
 # %% ../../nbs/faces/02_siamese.ipynb #480b60f3
 def _triplets(codes: Tensor, _: Tensor) -> Tensor: return triplet_loss(codes[:, 0], codes[:, 1], codes[:, 2])
 def _partners(codes: Tensor, _: Tensor) -> Tensor: return in_batch_loss(codes[:, 0], codes[:, 1], temperature=0.2)
@@ -369,6 +467,7 @@ def _drawn(lesson: Lesson, pairs: FacePairs, store: FaceStore) -> Any:
     if lesson.loss == "in_batch": return lambda rng: faces[two_of_each(people, rng, lesson.alone)]
     return lambda rng: faces[draw_triplets(people, len(pairs), rng)]
 
+# %% ../../nbs/faces/02_siamese.ipynb #1ca2dee7
 def teach(
     lesson: Lesson,         # What to learn from, and how
     store: FaceStore,       # Faces, cut
@@ -397,6 +496,7 @@ def teach(
                    mixed_precision=fast_16_bits(), callbacks=callbacks)
     return model, training.history
 
+# %% ../../nbs/faces/02_siamese.ipynb #8a7acc13
 def pair_scores(
     model: nn.Module,      # From `teach`
     store: FaceStore,      # Faces, cut
@@ -432,6 +532,7 @@ def _parts(train: FacePairs, store: FaceStore, seed: int) -> tuple[FacePairs, Fa
     rows = np.arange(len(train))
     return train.take(rows % 5 != 0), train.take(rows % 5 == 0)
 
+# %% ../../nbs/faces/02_siamese.ipynb #7b82667c
 def verification_figures(
     valid: tuple[np.ndarray, np.ndarray], # Scores and answers of the pairs that decide
     test: tuple[np.ndarray, np.ndarray],  # Scores and answers of the pairs that judge
@@ -441,6 +542,7 @@ def verification_figures(
     return {"valid_auc": area_under_curve(*valid), "auc": area_under_curve(*test), "accuracy": accuracy_at(threshold, *test),
             "threshold": threshold}
 
+# %% ../../nbs/faces/02_siamese.ipynb #f7d1d910
 def _taught(run: Run, lesson: Lesson, seen: int) -> dict[str, float]:
     "Teach, keep the weights in the run's folder, and judge."
     store, train, test = _faces(run.sizes.side)
@@ -459,6 +561,7 @@ def _taught(run: Run, lesson: Lesson, seen: int) -> dict[str, float]:
         found |= {("plain_" * (not mirrored)) + name: value for name, value in verification_figures(*said).items()}
     return found | {"cpu_seconds": seconds}
 
+# %% ../../nbs/faces/02_siamese.ipynb #b31c5fdd
 def run_lesson(
     run: Run,    # From the runner
     lesson: str, # A name in `LESSONS`
@@ -497,6 +600,7 @@ def summarize_as(
 
 def _better(unit: str) -> str: return "lower" if unit == "seconds" else "higher"
 
+# %% ../../nbs/faces/02_siamese.ipynb #1d4651a6
 def run_rival(
     run: Run, # From the runner
 ) -> dict[str, float]:
@@ -516,6 +620,7 @@ def run_whitened(
     said = [(cosines(white(codes), pairs.rows), pairs.same) for pairs in (decide, test)]
     return verification_figures(*said) | {"shrinkage": white.shrinkage}
 
+# %% ../../nbs/faces/02_siamese.ipynb #0fd6d57f
 def experiments() -> list[Experiment]:
     "The six lessons, the last one for longer, that with whitened codes, and the last but one for longer."
     points = [{"lesson": name} for name in LESSONS]
@@ -524,6 +629,7 @@ def experiments() -> list[Experiment]:
             Experiment("faces/siamese", run_whitened, summarize=summarize_as("best", 9), sizes=sizes, name="whitened"),
             Experiment("faces/siamese", run_rival, summarize=summarize_as("rival"), sizes=sizes, seeds=1, name="rival")]
 
+# %% ../../nbs/faces/02_siamese.ipynb #fb35ccb9
 def trained_encoder(
     seed: int = 0, # Of the long training, >= 0
     folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
@@ -553,6 +659,7 @@ def within_class_covariance(
     apart = codes[rows[:, 0]].astype(float) - codes[rows[:, 1]]
     return apart.T @ apart / (2 * len(rows))
 
+# %% ../../nbs/faces/02_siamese.ipynb #f0b6b4fb
 def whitening(
     covariance: np.ndarray, # (D, D), symmetric, no negative eigenvalue
     shrinkage: float = 0.0, # In [0, 1]: how far to move toward a ball of the same total spread
@@ -568,6 +675,7 @@ def whitening(
         raise BadSetting("same pairs do not vary in every direction; give a shrinkage above 0, or fewer numbers")
     return vectors / np.sqrt(values)
 
+# %% ../../nbs/faces/02_siamese.ipynb #73c02e50
 SHRINKAGES = (0.0, 0.01, 0.03, 0.1, 0.3)
 
 @dataclass(frozen=True, eq=False)

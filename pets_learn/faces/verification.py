@@ -25,6 +25,7 @@ from sklearn.metrics import roc_curve
 from ..data import decode_photo, stand_in_faces
 from ..exercises import Exercise, Mistake
 from ..experiments import RUNS_FOLDER, Experiment, Run, grid
+from .experiments import bootstrap_interval
 from .pairs import FacePairs, FaceStore, face_store, identity_groups, read_pairs, split_pairs, to_gray, whole_faces
 from .siamese import (
     SHRINKAGES, FaceEncoder, Whitening, accuracy_at, area_under_curve, best_threshold, check_scores, cosines, cut_faces, embed,
@@ -37,11 +38,11 @@ from ..widgets import BinaryRates, Interactive, binary_rates, described, interac
 # %% auto #0
 __all__ = ['FACE', 'NEIGHBORS', 'CELLS', 'RADII', 'DESCRIPTIONS', 'METHODS', 'Scorer', 'FaceParts', 'sizes', 'face_parts',
            'cut_gray', 'standardized', 'equal_error_rate', 'true_accept_rate', 'PlattScaling', 'fit_platt',
-           'bootstrap_interval', 'local_binary_patterns', 'uniform_kinds', 'cell_histograms', 'texture', 'with_mirror',
-           'face_features', 'ClassicalScorer', 'choose_classical', 'layout_auc', 'Judgement', 'judge', 'NetworkScorer',
-           'network_scorer', 'FusedScorer', 'fuse', 'figures_of', 'draw_n_way', 'n_way_credit', 'n_way_table',
-           'run_verification', 'run_layout', 'summarize', 'experiments', 'pair_measures', 'rank_tests', 'read_face',
-           'two_photos', 'Comparison', 'compare_faces', 'draw_comparison', 'face_comparer', 'face_comparer_grid']
+           'local_binary_patterns', 'uniform_kinds', 'cell_histograms', 'texture', 'with_mirror', 'face_features',
+           'ClassicalScorer', 'choose_classical', 'layout_auc', 'Judgement', 'judge', 'NetworkScorer', 'network_scorer',
+           'FusedScorer', 'fuse', 'figures_of', 'draw_n_way', 'n_way_credit', 'n_way_table', 'run_verification',
+           'run_layout', 'summarize', 'experiments', 'pair_measures', 'rank_tests', 'read_face', 'two_photos',
+           'Comparison', 'compare_faces', 'draw_comparison', 'face_comparer', 'face_comparer_grid']
 
 # %% ../../nbs/faces/04_verification.ipynb #e5053917
 class Scorer(Protocol):
@@ -65,6 +66,7 @@ def sizes() -> Scale:
     return scale(people=(80, None, None), components=((5, 10, 20), (50, 100, 200, 300, 400), (50, 100, 200, 300, 400)),
                  repeats=(60, 1000, 1000), trials=(60, 2000, 2000), ways=((2, 5), (2, 5, 10, 20), (2, 5, 10, 20)))
 
+# %% ../../nbs/faces/04_verification.ipynb #ead94e43
 @cache
 def _lists(people: int | None) -> tuple[FaceStore, FacePairs, FacePairs]:
     folder = whole_faces() if people is None else stand_in_faces("lfw-125", people=people, photos_per_person=2, pairs=30)
@@ -117,6 +119,7 @@ def equal_error_rate(
     share = gap[after - 1] / (gap[after - 1] - gap[after])
     return float(false_accept[after - 1] + share * (false_accept[after] - false_accept[after - 1]))
 
+# %% ../../nbs/faces/04_verification.ipynb #ee2c05d7
 def true_accept_rate(
     scores: np.ndarray,   # (P,) higher for more alike
     same: np.ndarray,     # (P,) 1 or 0
@@ -146,6 +149,7 @@ class PlattScaling:
         "Of *same*, (P,) in [0, 1]."
         return expit(self.slope * np.asarray(scores, dtype=float) + self.intercept)
 
+# %% ../../nbs/faces/04_verification.ipynb #fc6834f4
 def fit_platt(
     scores: np.ndarray, # (P,) of pairs that the scorer has not learned from
     same: np.ndarray,   # (P,) 1 or 0
@@ -157,31 +161,6 @@ def fit_platt(
     slope = float(fitted.coef_[0, 0] / width)
     if slope <= 0: raise BadSetting("these scores are no higher for same pairs than for different ones; turn their sign?")
     return PlattScaling(slope, float(fitted.intercept_[0] - slope * center))
-
-# %% ../../nbs/faces/04_verification.ipynb #b043a437
-def bootstrap_interval(
-    measure: Callable[[np.ndarray, np.ndarray], float], # (scores, same) -> figure
-    scores: np.ndarray,                # (P,)
-    same: np.ndarray,                  # (P,) 1 or 0
-    groups: np.ndarray | None = None,  # (P,) pairs with the same number are drawn together; None: each by itself
-    repeats: int = 1000,               # At least 10
-    seed: int = 0,                     # Of the draws
-    confidence: float = 0.95,          # In (0, 1)
-) -> tuple[float, float]:
-    "The percentile interval of a figure. Draws with pairs of one kind are drawn again. Raises `BadSetting`."
-    s, y = check_scores(scores, same)
-    numbers = np.arange(len(s)) if groups is None else np.asarray(groups)
-    if numbers.shape != s.shape: raise BadSetting(f"groups of shape {numbers.shape} for {len(s)} pairs; give one number for each")
-    if repeats < 10 or not 0 < confidence < 1: raise BadSetting("give at least 10 repeats, and a confidence such as 0.95")
-    order = np.argsort(numbers, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-    found: list[float] = []
-    rng = np.random.default_rng(seed)
-    while len(found) < repeats:
-        drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        if 0 < y[drawn].sum() < len(drawn): found.append(measure(s[drawn], y[drawn]))
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 # %% ../../nbs/faces/04_verification.ipynb #bece28af
 NEIGHBORS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)) # clockwise from the top left: row, column
@@ -234,6 +213,7 @@ def cell_histograms(
 
 CELLS, RADII = (10, 9), (1, 2)
 
+# %% ../../nbs/faces/04_verification.ipynb #01ad07aa
 def texture(
     photos: np.ndarray,             # (N, H, W) uint8
     cells: tuple[int, int] = CELLS, # Rows and columns of the grid
@@ -252,6 +232,7 @@ def with_mirror(
     "The mean of each face's and its mirror image's description, (N, F)."
     return (describe(photos) + describe(np.ascontiguousarray(photos[:, :, ::-1]))) / 2
 
+# %% ../../nbs/faces/04_verification.ipynb #c0b239f6
 def face_features(
     store: FaceStore,     # Whole gray pictures, 125 pixels
     kind: str,            # "pixels" or "texture"
@@ -272,7 +253,7 @@ def _features(store: FaceStore, kind: str, mirrored: bool) -> np.ndarray:
 
 _kept_features = lru_cache(maxsize=3)(_features)
 
-
+# %% ../../nbs/faces/04_verification.ipynb #7eda761b
 @dataclass(frozen=True, eq=False)
 class ClassicalScorer:
     "Describe, subtract a mean, multiply by a matrix, take the cosine."
@@ -309,6 +290,7 @@ def _components(store: FaceStore, kind: str, rows: tuple[int, ...], count: int, 
     pca = PCA(count, svd_solver="randomized", iterated_power=3, random_state=seed).fit(features[list(rows)])
     return pca, pca.transform(features)
 
+# %% ../../nbs/faces/04_verification.ipynb #fbf726a3
 def choose_classical(
     parts: FaceParts,  # From `face_parts`
     method: str,       # A key of `METHODS`
@@ -330,6 +312,7 @@ def choose_classical(
     matrix = matrices[int(table.AUC.argmax())]
     return ClassicalScorer(kind, pca.mean_, (pca.components_[:len(matrix)].T @ matrix).astype(np.float32)), table
 
+# %% ../../nbs/faces/04_verification.ipynb #88f6c1cd
 def _try_all(parts: FaceParts, reduced: np.ndarray, shrinkages: Sequence[float]) -> tuple[pd.DataFrame, list[np.ndarray]]:
     "The AUC on the validation pairs for each number of components and each shrinkage, and what codes are multiplied by."
     rows, matrices = [], []
@@ -396,6 +379,7 @@ class Judgement:
         "Which answers are wrong, (P,) bool."
         return (self.probabilities >= 0.5) != (self.same == 1)
 
+# %% ../../nbs/faces/04_verification.ipynb #0636aa71
 def judge(
     scorer: Scorer,    # Fitted without the validation and the test pairs
     parts: FaceParts,  # From `face_parts`
@@ -420,6 +404,7 @@ class NetworkScorer:
         faces = cut_faces(replace(store, photos=store.photos[used], paths=tuple(store.paths[i] for i in used)))
         return cosines(self.whiten(embed(self.model, faces.photos)), places.reshape(rows.shape))
 
+# %% ../../nbs/faces/04_verification.ipynb #de70b0b2
 def network_scorer(
     parts: FaceParts,  # From `face_parts`
     folder: str | os.PathLike[str] = RUNS_FOLDER, # Where the folders of all experiments are
@@ -431,6 +416,7 @@ def network_scorer(
     model = trained_encoder(parts.seed, folder)
     return NetworkScorer(model, fit_whitening(embed(model, cut_faces(parts.store).photos), parts.fit, parts.valid))
 
+# %% ../../nbs/faces/04_verification.ipynb #8b329a71
 @dataclass(frozen=True, eq=False)
 class FusedScorer:
     "The sum of several scores, each divided by how far it spreads."
@@ -500,6 +486,7 @@ def draw_n_way(
         found[trial] = [*rng.choice(photos[person], 2, replace=False), *(rng.choice(photos[i]) for i in others)]
     return found
 
+# %% ../../nbs/faces/04_verification.ipynb #fb104a51
 def n_way_credit(
     scores: np.ndarray, # (T, N): the right candidate is the first
 ) -> np.ndarray:
@@ -507,6 +494,7 @@ def n_way_credit(
     best = scores == scores.max(axis=1, keepdims=True)
     return best[:, 0] / best.sum(axis=1)
 
+# %% ../../nbs/faces/04_verification.ipynb #8b982dd0
 def n_way_table(
     scorer: Scorer,
     store: FaceStore,
@@ -547,6 +535,7 @@ def _noted(run: Run) -> FaceParts:
     run.uses("Labeled Faces in the Wild, View 1", count, parts.complete, parts.store.generated)
     return parts
 
+# %% ../../nbs/faces/04_verification.ipynb #f1d5d023
 def run_verification(
     run: Run,
     method: str, # A key of `METHODS`, "network", or "fused"
@@ -567,6 +556,7 @@ def run_layout(
     parts = _noted(run)
     return {"layout_auc": layout_auc(parts, (rows, columns), mirrored, run.seed)}
 
+# %% ../../nbs/faces/04_verification.ipynb #3740b101
 def _summarize_layout(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {f"layout_{rows}_{columns}_{mirrored}": figure(each.layout_auc)
             for (rows, columns, mirrored), each in table.groupby(["rows", "columns", "mirrored"])}
@@ -592,6 +582,7 @@ def summarize(
             found |= {name: figure(rows[name], *_UNITS[name], value, 11) for name, value in _SEED.items()}
     return found
 
+# %% ../../nbs/faces/04_verification.ipynb #0f58a490
 def experiments() -> list[Experiment]:
     "The methods without a network, grids of cells, and the network alone and with LBP, with three splits."
     layouts = [{"rows": rows, "columns": columns, "mirrored": mirrored} for rows, columns, mirrored in
@@ -646,6 +637,16 @@ def rank_tests(
     table = pd.DataFrame(rows).T.rename_axis(["pairs", "measure"])
     return table.assign(corrected=false_discovery_control(table.p))
 
+# %% ../../nbs/faces/04_verification.ipynb #0f758efa
+def _photos_of(name: str, store: FaceStore) -> dict[int, int]:
+    "The row of each photo of a person, by its number."
+    if name not in store.names:
+        near = difflib.get_close_matches(name, store.names, 3, 0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else "names are in store.names"
+        raise BadSetting(f"there is nobody called {name!r} here; {advice}")
+    person = store.names.index(name)
+    return {int(store.paths[row].stem[-4:]): int(row) for row in np.flatnonzero(store.people == person)}
+
 # %% ../../nbs/faces/04_verification.ipynb #3ff98790
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
@@ -668,15 +669,7 @@ def read_face(
         raise BadSetting(f"{words[0]} has no photo {wanted} here; there is {', '.join(map(str, sorted(numbers)))}")
     return store.photos[numbers[wanted]]
 
-def _photos_of(name: str, store: FaceStore) -> dict[int, int]:
-    "The row of each photo of a person, by its number."
-    if name not in store.names:
-        near = difflib.get_close_matches(name, store.names, 3, 0.5)
-        advice = f"did you mean {' or '.join(near)}?" if near else "names are in store.names"
-        raise BadSetting(f"there is nobody called {name!r} here; {advice}")
-    person = store.names.index(name)
-    return {int(store.paths[row].stem[-4:]): int(row) for row in np.flatnonzero(store.people == person)}
-
+# %% ../../nbs/faces/04_verification.ipynb #d39d4767
 def two_photos(
     name: str,        # A person in the store
     store: FaceStore,
@@ -709,6 +702,7 @@ def compare_faces(
     words = f"More likely {said}: {sure:.0%}, if half of all pairs are the same person. This is no proof."
     return Comparison(score, probability, words)
 
+# %% ../../nbs/faces/04_verification.ipynb #0d067f2c
 def draw_comparison(
     pairs: Sequence[np.ndarray],         # Each (2, 1, S, S) uint8
     comparisons: Sequence[Comparison],   # One for each
@@ -748,6 +742,7 @@ def face_comparer(
 
     return interactive(controls, draw)
 
+# %% ../../nbs/faces/04_verification.ipynb #e645a745
 def face_comparer_grid(
     scorer: Scorer,
     platt: PlattScaling, # Fitted for this scorer

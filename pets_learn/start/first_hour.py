@@ -8,8 +8,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ..exercises import Exercise, Mistake
 from ..experiments import Experiment, Run, grid
 from ..run import Scale, figure, scale
 from .classifier import EPOCHS, IMAGENET_BREEDS, SPLITS, LabeledPhotos, TrainedClassifier, pet_photos, train_classifier
@@ -72,3 +74,91 @@ def experiments() -> list[Experiment]:
     "One for each split, three seeds."
     return [Experiment("start/first_hour", classify_breeds, grid(split=[split]), summarize, sizes, name=split)
             for split in SPLITS]
+
+# %% ../../nbs/start/01_first_hour.ipynb #e23c89f4
+def _interval(
+    right: int, # Photos that were answered right, from 1 to count - 1
+    count: int, # Photos that were asked, at least 2
+) -> tuple[float, float]:
+    "The accuracy less and plus two standard errors, as shares."
+    share = right / count
+    half = 2 * (share * (1 - share) / count) ** 0.5
+    return share - half, share + half
+
+def _is_count(right: int, count: int) -> bool: return 0 < right < count
+
+def _draw_count(rng: np.random.Generator) -> tuple[int, int]:
+    count = int(rng.integers(10, 4000))
+    return int(rng.integers(1, count)), count
+
+def _around(share: float, half: float) -> tuple[float, float]: return share - half, share + half
+
+# %% ../../nbs/start/01_first_hour.ipynb #fe0523a6
+_interval_mistakes: tuple[Mistake, ...] = (
+    Mistake("That is one standard error to each side. Take two.",
+            lambda right, count: _around(right / count, (right / count * (1 - right / count) / count) ** 0.5)),
+    Mistake("Where is the root?", lambda right, count: _around(right / count, 2 * right / count * (1 - right / count) / count)),
+    Mistake("These are percent. Shares go from 0 to 1.",
+            lambda right, count: tuple(100 * end for end in _interval(right, count))),
+    Mistake("More photos make the interval narrower: divide by their number before you take the root.",
+            lambda right, count: _around(right / count, 2 * (right / count * (1 - right / count)) ** 0.5)),
+    Mistake("The share of right answers times the share of *wrong* ones.",
+            lambda right, count: _around(right / count, 2 * ((right / count) ** 2 / count) ** 0.5)))
+
+_interval_exercise = Exercise(
+    "start/first_hour.interval", "How sure of the accuracy",
+    """Of $n$ photos a share $p$ was answered right. The interval goes two standard errors to each side, and a standard error is
+$\\sqrt{p(1-p)/n}$.
+
+Write `interval`. Of 100 photos 90 are right: `interval(90, 100)` gives `(0.84, 0.96)`.""",
+    _interval, _draw_count, _is_count, _interval_mistakes, examples=((90, 100), (3339, 3669)))
+
+# %% ../../nbs/start/01_first_hour.ipynb #e25582bd
+def _most_confused(
+    truth: list[str],   # The true breed of each photo
+    answers: list[str], # What the classifier said
+) -> tuple[str, str]:
+    "The two breeds that are taken for each other most often, in alphabetical order; on a tie the pair that comes first."
+    pairs = [(min(pair), max(pair)) for pair in zip(truth, answers, strict=True) if pair[0] != pair[1]]
+    return min(set(pairs), key=lambda pair: (-pairs.count(pair), pair))
+
+def _are_answers(truth: list[str], answers: list[str]) -> bool:
+    return len(truth) == len(answers) and any(one != other for one, other in zip(truth, answers, strict=True))
+
+def _draw_breeds(rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    breeds, count = ["Birman", "Ragdoll", "beagle", "pug"], int(rng.integers(6, 16))
+    truth = [str(rng.choice(breeds)) for _ in range(count)]
+    answers = [one if rng.random() < 0.4 else str(rng.choice(breeds)) for one in truth]
+    return (truth, answers) if _are_answers(truth, answers) else _draw_breeds(rng)
+
+def _pairs(truth: list[str], answers: list[str]) -> list[tuple[str, str]]:
+    return [(min(pair), max(pair)) for pair in zip(truth, answers, strict=True)]
+
+def _by_count(pairs: list[tuple[str, str]], last: bool = False) -> tuple[str, str]:
+    most = max(map(pairs.count, pairs))
+    return (max if last else min)(pair for pair in pairs if pairs.count(pair) == most)
+
+# %% ../../nbs/start/01_first_hour.ipynb #a043bd30
+_confused_mistakes: tuple[Mistake, ...] = (
+    Mistake("A Birman taken for a Ragdoll and a Ragdoll taken for a Birman are the same pair.",
+            lambda truth, answers: tuple(sorted(_by_count([(a, b) for a, b in zip(truth, answers, strict=True) if a != b])))),
+    Mistake("A breed is not confused with itself: leave out the right answers.",
+            lambda truth, answers: _by_count(_pairs(truth, answers))),
+    Mistake("Both names in alphabetical order, please.", lambda truth, answers: _most_confused(truth, answers)[::-1]),
+    Mistake("On a tie, the pair that comes first in the alphabet.",
+            lambda truth, answers: _by_count([pair for pair in _pairs(truth, answers) if pair[0] != pair[1]], last=True)))
+
+_confused_exercise = Exercise(
+    "start/first_hour.most_confused", "Who is taken for whom",
+    """Count how often two breeds are taken for each other, in either direction, and find the pair with the most.
+
+Write `most_confused`. It gives both names in alphabetical order (as Python sorts them); if several pairs have as many, the one
+that comes first. For the true breeds `["pug", "Birman", "Ragdoll"]` and the answers `["beagle", "Ragdoll", "Birman"]` it gives
+`("Birman", "Ragdoll")`.""",
+    _most_confused, _draw_breeds, _are_answers, _confused_mistakes,
+    examples=((["pug", "Birman", "Ragdoll"], ["beagle", "Ragdoll", "Birman"]),
+              (["pug", "Birman", "pug"], ["beagle", "Ragdoll", "pug"]),
+              (["pug", "pug", "pug", "beagle", "beagle", "Birman", "Birman", "Birman"],
+               ["beagle", "beagle", "beagle", "beagle", "pug", "Ragdoll", "Ragdoll", "Ragdoll"])))
+
+EXERCISES = (_interval_exercise, _confused_exercise)
