@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread, ast, gc, hashlib, importlib.util, inspect, io, itertools, json, os, re, shutil, signal, subprocess, sys
 import threading, time, traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -202,6 +203,12 @@ class Results:
         figures = [name for name in _names(run["figures"] for run in self.runs)]
         return pd.DataFrame(rows, columns=[*self.settings, "seed", *figures, "seconds"])
 
+    @property
+    def complete(self) -> bool:
+        "Has every point of the grid been run, and each with as many seeds?"
+        counts = Counter(_hash(run["identity"]["settings"]) for run in self.runs)
+        return bool(self.runs) and len({counts[_hash(point)] for point in self.experiment.settings}) == 1
+
     def _values(self, name: str) -> list[list[float]]:
         "For each point the values of a figure, one for each seed; None where a run has none."
         known = [*_names(run["figures"] for run in self.runs), "seconds"]
@@ -232,7 +239,13 @@ class Results:
         return pd.DataFrame(rows)
 
     def record(self, fresh: bool = False) -> Path | None:
-        "Write what the experiment's `summarize` makes of the table with `pets_learn.run.record`; what that returns and raises."
+        """Write what the experiment's `summarize` makes of the table with `pets_learn.run.record`; what that returns and raises.
+
+        Raises `BadSetting` for results of which some are missing.
+        """
+        if not self.complete:
+            raise BadSetting(f"some runs of {self.experiment.chapter} ({self.experiment.name}) are missing; do them first: "
+                             f"pets-learn reproduce {self.experiment.chapter} --only {self.experiment.name}")
         return _record(self.experiment.chapter, [self], fresh)
 
 # %% ../nbs/workshop/11_experiments.ipynb #5303b00d

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.losses import BCEWithLogitsLossFlat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, contingency
@@ -58,8 +59,17 @@ def test_mcnemar_is_calibrated_where_the_unpaired_test_is_blind():
 
 @pytest.mark.parametrize("first, second", [([], []), ([True], [True, False]), ([[True]], [[True]])])
 def test_answers_that_do_not_fit(first, second):
-    with pytest.raises(BadSetting, match="do not fit"):
-        fe.mcnemar(np.array(first, bool), np.array(second, bool))
+    for function in (fe.mcnemar, fe.compare_answers):
+        with pytest.raises(BadSetting, match="do not fit"):
+            function(np.array(first, bool), np.array(second, bool))
+
+
+@pytest.mark.parametrize("scores", [[0.2, 0.9], [1, float("nan")], [2, 0], ["yes", "no"]])
+def test_scores_are_no_answers(scores):
+    for function in (fe.mcnemar, fe.compare_answers):
+        with pytest.raises(BadSetting, match="not scores"):
+            function(np.array(scores), np.array([True, False]))
+    assert fe.mcnemar([1, 0, 1], [0, 0, 1]) == fe.mcnemar(np.array([True, False, True]), np.array([False, False, True]))
 
 
 # --- the bootstrap --------------------------------------------------------------------------------------------------
@@ -78,10 +88,26 @@ def test_interval_has_the_width_of_the_formula():
 
 def test_groups_that_repeat_themselves_widen_the_interval():
     right, groups = np.repeat(np.tile([1.0, 1, 1, 0], 25), 4), np.repeat(np.arange(100), 4)  # four equal pairs a group
-    same = np.tile([0, 1], 200)
+    mixed = np.random.default_rng(0).permutation(400)  # members of a group do not stand together
+    right, groups, same = right[mixed], groups[mixed], np.tile([0, 1], 200)
     apart = np.ptp(fe.bootstrap_interval(share, right, same, None))
     together = np.ptp(fe.bootstrap_interval(share, right, same, groups))
     assert 1.7 < together / apart < 2.3  # four equal pairs say as much as one: twice as wide
+
+
+def test_groups_widen_the_interval_of_a_difference():
+    rng = np.random.default_rng(1)
+    first, second = (np.repeat(rng.random(100) < share, 4) for share in (0.7, 0.6))
+    groups, mixed = np.repeat(np.arange(100), 4), rng.permutation(400)
+    alone = fe.compare_answers(first[mixed], second[mixed], repeats=4000)
+    together = fe.compare_answers(first[mixed], second[mixed], groups[mixed], repeats=4000)
+    assert 1.7 < (together.high - together.low) / (alone.high - alone.low) < 2.3 and alone.p_value == together.p_value
+    interval = fe.bootstrap_interval(share, first[mixed].astype(float) - second[mixed], np.tile([0, 1], 200), groups[mixed], 4000)
+    assert interval == pytest.approx((together.low, together.high), abs=0.01)
+    with pytest.raises(BadSetting, match="one number for each"):
+        fe.compare_answers(first, second, groups[:5])
+    with pytest.raises(BadSetting, match="at least 10"):
+        fe.compare_answers(first, second, repeats=3)
 
 
 def test_draws_of_one_kind_are_drawn_again():
@@ -89,10 +115,10 @@ def test_draws_of_one_kind_are_drawn_again():
 
 
 @settings(max_examples=50, deadline=None)
-@given(answers.filter(lambda drawn: len({same for *_, same in drawn}) == 2))
+@given(answers)
 def test_a_difference_turned_round_is_its_opposite(drawn):
-    first, second, same = np.array(drawn).T
-    there, back = (fe.compare_answers(a, b, same.astype(int), repeats=20) for a, b in ((first, second), (second, first)))
+    first, second, _ = np.array(drawn).T
+    there, back = (fe.compare_answers(a, b, repeats=20) for a, b in ((first, second), (second, first)))
     assert there.points == pytest.approx(first.mean() - second.mean())
     assert (there.points, there.low, there.high) == pytest.approx((-back.points, -back.high, -back.low))
     assert there.p_value == back.p_value
@@ -109,7 +135,7 @@ def test_best_of_is_the_mean_over_all_outcomes(count, accuracy, pairs):
     assert fe.best_of(count, accuracy, pairs) == pytest.approx((chances * np.max(grid, axis=0)).sum() / pairs)
 
 
-@pytest.mark.parametrize("setting", [(0, 0.5, 10), (3, 0.0, 10), (3, 1.0, 10), (3, 0.5, 0)])
+@pytest.mark.parametrize("setting", [(0, 0.5, 10), (3, 0.0, 10), (3, 1.0, 10), (3, 0.5, 0), (2.5, 0.5, 10), (2, 0.5, 10.5)])
 def test_luck_needs_numbers_that_can_be(setting):
     with pytest.raises(BadSetting, match="counts from 1"):
         fe.best_of(*setting)
@@ -137,10 +163,11 @@ def test_step_decay_is_pytorchs(every, factor):
         reference.step()
 
 
-@pytest.mark.parametrize("every, factor", [(0, 0.1), (10, 0.0), (10, 1.0)])
-def test_schedules_that_cannot_be(every, factor):
-    with pytest.raises(BadSetting, match="give every >= 1"):
-        fe.StepDecay(1e-4, every, factor)
+@pytest.mark.parametrize("rate, every, factor", [(1e-4, 0, 0.1), (1e-4, 10, 0.0), (1e-4, 10, 1.0), (1e-4, 1.5, 0.1),
+                                                 (float("nan"), 10, 0.1), (0.0, 10, 0.1)])
+def test_schedules_that_cannot_be(rate, every, factor):
+    with pytest.raises(BadSetting, match="every >= 1"):
+        fe.StepDecay(rate, every, factor)
 
 
 def test_the_rate_that_the_optimizer_gets(faces, monkeypatch):
@@ -158,14 +185,28 @@ def test_settings_reach_the_training(faces, monkeypatch):
     store, train, valid = faces
     fe.train_koch(store, train, valid, dropout=0.2, optimizer="sgd", batch_size=3, weight_decay=1e-5)
     assert told["weight_decay"] == 1e-5 and told["patience"] == 5 and told["keep_best"] and told["dls"].train.bs == 3
-    assert told["rest"][1:4] == (20, 1e-4, "sgd")
+    assert told["rest"][1:4] == (20, 1e-4, "sgd") and isinstance(told["rest"][0], BCEWithLogitsLossFlat)
     kinds = Counter(type(layer).__name__ for layer in told["model"].modules())
-    assert kinds["BatchNorm2d"] and any(getattr(layer, "p", 0) == 0.2 for layer in told["model"].modules())
+    assert kinds["BatchNorm2d"] == 4 and [m.p for m in told["model"].modules() if isinstance(m, torch.nn.Dropout)] == [0.2] * 5
+    seen = {part: torch.cat([y.flatten() for _, y in told["dls"][i]]) for i, part in enumerate(("train", "valid"))}
+    assert len(seen["train"]) == len(train) and seen["valid"].tolist() == valid.same.tolist()
+    fe.train_koch(store, train, valid, batch_norm=False, learning_rate=0.01, seed=0)
+    first = told["dls"].train.one_batch()[0] if hasattr(told["dls"].train, "one_batch") else next(iter(told["dls"].train))[0]
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in told["model"].modules())
+    assert told["rest"][2] == told["callbacks"][0].learning_rate == 0.01
+    fe.train_koch(store, train, valid, batch_norm=False, seed=1)
+    assert not torch.equal(first, next(iter(told["dls"].train))[0]), "another seed, another order"
 
 
 def test_unknown_optimizer(faces):
     with pytest.raises(BadSetting, match="optimizer"):
         fe.train_koch(*faces, optimizer="adamant", epochs=1)
+
+
+@pytest.mark.parametrize("batch_size", [0, 1, -3])
+def test_batches_of_one_pair(faces, batch_size):
+    with pytest.raises(BadSetting, match="at least 2 pairs"):
+        fe.train_koch(*faces, batch_size=batch_size)
 
 
 def test_a_run_repeats_and_keeps_what_it_said(tmp_path):
@@ -187,6 +228,13 @@ def test_a_run_repeats_and_keeps_what_it_said(tmp_path):
 def test_the_documents_settings_are_declared(monkeypatch):
     monkeypatch.setenv("PETS_LEARN_SCALE", "gpu")
     steps, final, grid = declared("faces/experiments")
+    at_128 = {"batch_size": 128}
+    plain = at_128 | {"batch_norm": False}
+    declared_steps = {"plain": plain, "sgd": plain | {"optimizer": "sgd"},
+                        "sgd_fast": plain | {"optimizer": "sgd", "learning_rate": 0.01}, "batch_norm": at_128,
+                        "dropout_0.1": at_128 | {"dropout": 0.1}, "dropout_0.2": at_128 | {"dropout": 0.2},
+                        "final": {"batch_size": 32, "weight_decay": 1e-5}}
+    assert declared_steps == fe.STEPS
     assert [point["step"] for point in [*steps.settings, *final.settings]] == list(fe.STEPS)
     assert len(grid.settings) == 12 and final.seeds == steps.seeds == grid.seeds == 3
     assert {(point["batch_size"], point["weight_decay"]) for point in grid.settings} == {
@@ -215,3 +263,12 @@ def test_an_unknown_step():
 @pytest.mark.parametrize("exercise", fe.EXERCISES, ids=lambda exercise: exercise.name)
 def test_exercises(exercise):
     assert exercise_problems(exercise) == []
+
+
+def test_figures_of_the_document_stand_beside_ours():
+    rows = [{"step": step, "seed": 0} | dict.fromkeys(fe._FIGURES, 0.5) for step in fe.STEPS]
+    found = fe.summarize_steps(pd.DataFrame(rows))
+    beside = {step: found[f"test_accuracy_{step}"]["seed_figure"] for step in fe.STEPS}
+    assert beside == {"plain": 0.642, "sgd": 0.587, "sgd_fast": None, "batch_norm": 0.668, "dropout_0.1": 0.663,
+                      "dropout_0.2": 0.635, "final": 0.704}
+    assert found["test_loss_plain"]["seed_figure"] == 0.8784 and found["test_loss_final"]["seed_row"] == 10

@@ -138,10 +138,31 @@ def test_all_pairs_and_triplets_are_those_of_loops():
 
 
 @pytest.mark.parametrize("loss, angles, people", [("cosine", [0, 1, 2, 3], [0, 0, 1, 1]), ("triplet", [0, 1], [0, 0]),
-                                                  ("triplet", [0, 1, 2, 3], [0, 0, 0, 1]), ("in_batch", [0, 1, 2], [0, 0, 1, 1])])
+                                                  ("triplet", [0, 1, 2, 3], [0, 0, 0, 1]), ("in_batch", [0, 1, 2], [0, 0, 1, 1]),
+                                                  ("in_batch", [0, 1, 2, float("nan")], [0, 0, 1, 1])])
 def test_codes_that_cannot_move(loss, angles, people):
     with pytest.raises(BadSetting, match="do not work"):
         fs.descend(loss, angles, people, 3)
+
+
+def test_steps_and_rates_that_do_not_work():
+    angles, people = [0, 10, 20, 30], ["Ann", "Ann", "Bob", "Bob"]
+    for steps, rate in ((-1, 0.3), (2.5, 0.3), (3, float("nan"))):
+        with pytest.raises(BadSetting, match="do not work"):
+            fs.descend("triplet", angles, people, steps, rate)
+    np.testing.assert_array_equal(fs.descend("triplet", angles, people, 3), fs.descend("triplet", angles, [5, 5, 9, 9], 3))
+    with pytest.raises(BadSetting, match="no steps"):
+        fs.loss_grid(())
+
+
+def test_the_grid_shows_every_loss_at_every_step(monkeypatch):
+    shown = []
+    monkeypatch.setattr(fs, "display_figure", lambda drawing, alt: shown.append((drawing, alt)))
+    fs.loss_grid((0, 7))
+    (drawing, alt), = shown
+    titles = [f"{loss.replace('_', ' ')}, {steps} steps" for loss in fs.ALL_LOSSES for steps in (0, 7)]
+    assert [ax.get_title() for ax in drawing.axes] == titles
+    assert alt.count("7 steps: partners up to") == 3
 
 
 def test_the_slider_follows_the_loss():

@@ -38,21 +38,40 @@ __all__ = ['STEPS', 'GRID', 'REPORTED', 'mcnemar', 'bootstrap_interval', 'Differ
            'summarize_steps', 'summarize_grid', 'experiments']
 
 # %% ../../nbs/faces/03_experiments.ipynb #64d1abdd
+def _answers(first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
+    "Both as (P,) bool; 0 and 1 are taken too."
+    one, other = np.asarray(first), np.asarray(second)
+    if one.ndim != 1 or one.shape != other.shape or not len(one):
+        raise BadSetting(f"answers {one.shape} and {other.shape} do not fit; give one of each for the same pairs")
+    if not all(part.dtype.kind in "biu" and set(np.unique(part).tolist()) <= {0, 1} for part in (one, other)):
+        raise BadSetting("these are not right or wrong answers; give True or False for each pair, not scores")
+    return one.astype(bool), other.astype(bool)
+
+# %% ../../nbs/faces/03_experiments.ipynb #cf432ee0
 def mcnemar(
     first: np.ndarray,  # (P,) bool: is the first one's answer right?
     second: np.ndarray, # (P,) bool: the second one's, on the same pairs
 ) -> float:
     """The p-value of the exact test, in [0, 1]: how often two equally good ways disagree at least as unevenly as these.
 
-    1 where they never disagree. Raises `BadSetting` for answers that do not belong together. Source: McNemar (1947).
+    1 where they never disagree. Raises `BadSetting` for answers that do not belong together, and for scores instead of answers.
+    Source: McNemar (1947), in its exact form with the binomial distribution.
     """
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    if first.ndim != 1 or first.shape != second.shape or not len(first):
-        raise BadSetting(f"answers {first.shape} and {second.shape} do not fit; give one of each for the same pairs")
+    first, second = _answers(first, second)
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
     return float(binomtest(one, one + other).pvalue) if one + other else 1.0
 
 # %% ../../nbs/faces/03_experiments.ipynb #96927c73
+def _group_numbers(groups: Any, count: int) -> np.ndarray:
+    "For each of so many pairs the number of its group, from 0, (P,); None: each pair is its own."
+    numbers = np.arange(count) if groups is None else np.asarray(groups)
+    if numbers.shape != (count,): raise BadSetting(f"groups of shape {numbers.shape} for {count} pairs; give one number for each")
+    return np.unique(numbers, return_inverse=True)[1]
+
+def _check_repeats(repeats: int) -> None:
+    if repeats < 10: raise BadSetting(f"{repeats} repeats; give at least 10, better 1000")
+
+# %% ../../nbs/faces/03_experiments.ipynb #bb9cf76c
 def bootstrap_interval(
     measure: Callable[[np.ndarray, np.ndarray], float], # (scores, same) -> figure
     scores: np.ndarray,                # (P,)
@@ -62,14 +81,15 @@ def bootstrap_interval(
     seed: int = 0,                     # Of the draws
     confidence: float = 0.95,          # In (0, 1)
 ) -> tuple[float, float]:
-    """The percentile interval of a figure. Draws with pairs of one kind only are drawn again.
+    """The percentile interval of a figure. Draws with pairs of one kind only are drawn again: some figures need both.
 
-    Raises `BadSetting` for scores without answers, groups that do not fit, and too few repeats. Source: Efron (1979).
+    Raises `BadSetting` for scores without answers, groups that do not fit, and too few repeats. Sources: Efron (1979); with
+    groups, Field and Welsh (2007).
     """
     s, y = check_scores(scores, same)
-    numbers = np.arange(len(s)) if groups is None else np.asarray(groups)
-    if numbers.shape != s.shape: raise BadSetting(f"groups of shape {numbers.shape} for {len(s)} pairs; give one number for each")
-    if repeats < 10 or not 0 < confidence < 1: raise BadSetting("give at least 10 repeats, and a confidence such as 0.95")
+    _check_repeats(repeats)
+    if not 0 < confidence < 1: raise BadSetting(f"confidence is {confidence}; give a share such as 0.95")
+    numbers = _group_numbers(groups, len(s))
     order = np.argsort(numbers, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
     found: list[float] = []
@@ -91,14 +111,21 @@ class Difference(NamedTuple):
 def compare_answers(
     first: np.ndarray,  # (P,) bool: is the first one's answer right?
     second: np.ndarray, # (P,) bool: the second one's, on the same pairs
-    same: np.ndarray,   # (P,) 1 or 0
     groups: np.ndarray | None = None, # (P,) pairs that are drawn together; None: each by itself
-    repeats: int = 1000,              # At least 10
+    repeats: int = 10_000,            # Of the bootstrap, at least 10
+    seed: int = 0,                    # Of its draws
 ) -> Difference:
-    "The difference of two accuracies on the same pairs. Raises `BadSetting` as `mcnemar` and `bootstrap_interval` do."
-    p_value = mcnemar(first, second)
-    gain = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    return Difference(float(gain.mean()), *bootstrap_interval(lambda s, _: float(s.mean()), gain, same, groups, repeats), p_value)
+    """The difference of two accuracies on the same pairs; its interval may draw groups, its p-value takes pairs as independent.
+
+    Raises `BadSetting` as `mcnemar` and `bootstrap_interval` do.
+    """
+    first, second = _answers(first, second)
+    _check_repeats(repeats)
+    gain, numbers = first.astype(float) - second, _group_numbers(groups, len(first))
+    total, size = np.bincount(numbers, gain), np.bincount(numbers)
+    drawn = np.random.default_rng(seed).integers(0, len(size), (repeats, len(size)))
+    low, high = np.quantile(total[drawn].sum(axis=1) / size[drawn].sum(axis=1), [0.025, 0.975])
+    return Difference(float(gain.mean()), float(low), float(high), mcnemar(first, second))
 
 # %% ../../nbs/faces/03_experiments.ipynb #54c23db9
 def best_of(
@@ -110,8 +137,9 @@ def best_of(
 
     The expected largest of so many binomial shares. Raises `BadSetting` for numbers that cannot be.
     """
-    if count < 1 or pairs < 1 or not 0 < accuracy < 1:
-        raise BadSetting(f"{count} ways, accuracy {accuracy}, {pairs} pairs; give counts from 1 and an accuracy inside (0, 1)")
+    if count != int(count) or pairs != int(pairs) or count < 1 or pairs < 1 or not 0 < accuracy < 1:
+        raise BadSetting(f"{count} ways, accuracy {accuracy}, {pairs} pairs; give whole counts from 1, and an accuracy "
+                         "inside (0, 1)")
     below = binom.cdf(np.arange(pairs), pairs, accuracy) ** count  # that even the best has at most so many right
     return float((1 - below).sum() / pairs)
 
@@ -170,8 +198,9 @@ class StepDecay(Callback):
         every: int = 10,      # Epochs with the same rate, at least 1
         factor: float = 0.1,  # In (0, 1)
     ) -> None:
-        if every < 1 or not 0 < factor < 1:
-            raise BadSetting(f"every={every}, factor={factor}; give every >= 1 and a factor in (0, 1)")
+        if every != every // 1 or every < 1 or not 0 < factor < 1 or not 0 < learning_rate < np.inf:
+            raise BadSetting(f"learning_rate={learning_rate}, every={every}, factor={factor}; give a rate above 0, "
+                             "every >= 1 and a factor in (0, 1)")
         self.learning_rate, self.every, self.factor = learning_rate, every, factor
 
     def rate(
@@ -193,22 +222,25 @@ def train_koch(
     optimizer: str = "adam",  # "adam", or "sgd" with a momentum of 0.9
     batch_size: int = 32,     # Pairs
     weight_decay: float = 0.0, # L2 penalty, >= 0
+    learning_rate: float = 1e-4, # In the first ten epochs, above 0
     epochs: int = 20,         # At most
-    seed: int = 0,            # Of the order of the pairs; weights are drawn from the state PyTorch is in
+    seed: int = 0,            # Of the order of the pairs; weights are drawn from the state PyTorch is in, which the runner seeds
     checkpoint: Path | None = None, # Folder for an interrupted training to go on from
 ) -> Training:
     """Koch's network trained as in seed document 001: rate 1e-4, a tenth after 10 epochs, patience 5, best weights kept.
 
-    Raises `BadSetting` for settings that cannot work, such as an unknown optimizer.
+    Raises `BadSetting` for settings that cannot work, such as an unknown optimizer or batches of one pair.
     """
+    if batch_size < 2: raise BadSetting(f"batch_size is {batch_size}; give at least 2 pairs")
     model = koch_network(batch_norm, dropout).to(device()).to(memory_format=torch.channels_last)  # a seventh faster
     both = FacePairs(np.concatenate([train.rows, valid.rows]), np.concatenate([train.same, valid.same]))
     rows = np.arange(len(both))
     alone = batch_norm and len(train) % batch_size == 1  # one pair has no variance
     dls = dataloaders(both.photos(store), both.same, rows[:len(train)], rows[len(train):], targets="binary",
                       vocab=("different", "same"), batch_size=batch_size, drop_last=alone, device=device(), seed=seed)
-    return fit(model, dls, BCEWithLogitsLossFlat(), epochs, 1e-4, optimizer, [binary_accuracy], weight_decay=weight_decay,
-               patience=5, keep_best=True, mixed_precision=fast_16_bits(), callbacks=[StepDecay(1e-4)], checkpoint=checkpoint)
+    return fit(model, dls, BCEWithLogitsLossFlat(), epochs, learning_rate, optimizer, [binary_accuracy],
+               weight_decay=weight_decay, patience=5, keep_best=True, mixed_precision=fast_16_bits(),
+               callbacks=[StepDecay(learning_rate)], checkpoint=checkpoint)
 
 # %% ../../nbs/faces/03_experiments.ipynb #6ae77976
 def sizes() -> Scale:
@@ -249,13 +281,14 @@ def kept_probabilities(
     run: Run, # From `planned`
 ) -> dict[str, np.ndarray]:
     "What the network of a run said of the \"valid\" and the \"test\" pairs, (P,) probabilities of same; empty if it is not done."
-    if not (place := run.folder/"probabilities.npz").is_file(): return {}
-    with np.load(place) as kept: return {name: kept[name] for name in kept.files}
+    if not (run.folder/"run.json").is_file(): return {}
+    with np.load(run.folder/"probabilities.npz") as kept: return {name: kept[name] for name in kept.files}
 
 # %% ../../nbs/faces/03_experiments.ipynb #d0cb9cb8
 STEPS: dict[str, dict[str, Any]] = {
     "plain": {"batch_norm": False, "batch_size": 128},
     "sgd": {"batch_norm": False, "batch_size": 128, "optimizer": "sgd"},
+    "sgd_fast": {"batch_norm": False, "batch_size": 128, "optimizer": "sgd", "learning_rate": 1e-2},
     "batch_norm": {"batch_size": 128},
     "dropout_0.1": {"batch_size": 128, "dropout": 0.1},
     "dropout_0.2": {"batch_size": 128, "dropout": 0.2},
@@ -283,8 +316,8 @@ def run_grid(
 _FIGURES = {"test_accuracy": "share", "test_loss": "nats", "valid_accuracy": "share", "valid_loss": "nats", "epochs": "epochs",
             "best_epoch": "epochs", "cpu_seconds": "seconds"}
 _THEIRS: dict[str, dict[str, tuple[float, int]]] = { # what the document gives, and its row on the Scoreboard
-    "plain": {"test_accuracy": (0.642, 9), "test_loss": (0.8784, 9), "cpu_seconds": (37.75, 10)},
-    "sgd": {"test_accuracy": (0.587, 10), "cpu_seconds": (87.13, 10)},
+    "plain": {"test_accuracy": (0.642, 9), "test_loss": (0.8784, 9)},
+    "sgd": {"test_accuracy": (0.587, 10)},
     "batch_norm": {"test_accuracy": (0.668, 9), "test_loss": (0.6475, 9)},
     "dropout_0.1": {"test_accuracy": (0.663, 10), "test_loss": (0.6487, 10)},
     "dropout_0.2": {"test_accuracy": (0.635, 10), "test_loss": (0.6524, 10)},

@@ -192,7 +192,7 @@ ALL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def descend(
     loss: str,            # A name in `ALL_LOSSES`
     angles: Sequence[float], # (N,) of the codes on the unit circle, in degrees
-    people: Sequence[int],   # (N,) whose codes they are; two of each person
+    people: Sequence[Any],   # (N,) whose codes they are, names or numbers; two of each person
     steps: int,           # 0 or more
     rate: float = 0.3,    # How far a step goes
 ) -> np.ndarray:
@@ -200,12 +200,13 @@ def descend(
 
     Raises `BadSetting` for an unknown loss, fewer than two people, or a person without exactly two codes.
     """
-    _, counts = np.unique(people, return_counts=True)
-    if loss not in ALL_LOSSES or len(counts) < 2 or (counts != 2).any() or len(angles) != len(people) or steps < 0:
+    _, whose_codes, counts = np.unique(people, return_inverse=True, return_counts=True)
+    if (loss not in ALL_LOSSES or len(counts) < 2 or (counts != 2).any() or len(angles) != len(people)
+            or not np.isfinite([*angles, rate]).all() or not isinstance(steps, int) or steps < 0):
         raise BadSetting(f"loss {loss!r}, {len(angles)} angles, people {list(people)} and {steps} steps do not work; use one of "
                          f"{', '.join(ALL_LOSSES)}, and two angles for each of at least two people")
     turned = torch.deg2rad(torch.tensor(angles, dtype=torch.float32))
-    codes, whose = torch.stack([turned.cos(), turned.sin()], dim=1), torch.tensor(people)
+    codes, whose = torch.stack([turned.cos(), turned.sin()], dim=1), torch.from_numpy(whose_codes)
     found = [codes]
     for _ in range(steps):
         codes = codes.detach().requires_grad_()
@@ -251,6 +252,7 @@ def loss_grid(
     steps: Sequence[int] = (0, 10, 200), # A column for each
 ) -> None:
     "The still twin of `loss_slider`: a row for each loss. Raises `BadSetting` as `descend` does."
+    if not len(steps): raise BadSetting("there are no steps; give at least one number, such as 10")
     drawing, axes = new_figure(len(ALL_LOSSES), len(steps), size=(2.4 * len(steps), 7.2), squeeze=False)
     words = [_draw_codes_on_circle(axes[row, column], loss, count)
              for row, loss in enumerate(ALL_LOSSES) for column, count in enumerate(steps)]
