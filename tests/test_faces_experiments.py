@@ -260,6 +260,24 @@ def test_an_unknown_step():
         fe.run_step(None, "adam")
 
 
+def test_a_step_and_a_point_of_the_grid_reach_the_training(monkeypatch):
+    told = []
+    monkeypatch.setattr(fe, "_run", lambda run, **settings: told.append((run, settings)))
+    for step in fe.STEPS:
+        fe.run_step("a run", step)
+    fe.run_grid("a run", 64, 1e-6)
+    assert told == [("a run", settings) for settings in [*fe.STEPS.values(), {"batch_size": 64, "weight_decay": 1e-6}]]
+
+
+def test_the_plain_network_and_a_point_of_the_grid_run(tmp_path):
+    steps, _, grid = declared("faces/experiments")
+    for experiment in (steps, grid):
+        table = run_experiment(experiment, seeds=1, folder=tmp_path, quiet=True).table
+        assert len(table) == 1 and table.epochs[0] == 1 and 0 <= table.test_accuracy[0] <= 1 and table.valid_loss[0] > 0
+        entries = experiment.summarize(table)
+        assert all(entry["n"] == 1 for entry in entries.values()) and len(entries) == 7
+
+
 @pytest.mark.parametrize("exercise", fe.EXERCISES, ids=lambda exercise: exercise.name)
 def test_exercises(exercise):
     assert exercise_problems(exercise) == []
