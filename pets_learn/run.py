@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 # %% auto #0
 __all__ = ['SCALES', 'PetsLearnError', 'BadSetting', 'scale_name', 'device', 'environment', 'Scale', 'scale', 'seed_everything',
-           'evaluation_mode', 'keep_freed_memory', 'write_atomically', 'figure', 'versions', 'results_folder',
-           'read_json', 'machine', 'read_record', 'merge_figures', 'record', 'stamp']
+           'evaluation_mode', 'keep_freed_memory', 'write_atomically', 'figure', 'with_range', 'versions',
+           'results_folder', 'read_json', 'machine', 'read_record', 'merge_figures', 'record', 'stamp']
 
 # %% ../nbs/workshop/01_run.ipynb #8287e732
 if TYPE_CHECKING:  # torch takes two seconds to import: only the functions that need it pay for it
@@ -186,6 +186,15 @@ def figure(
     summary = {"mean": sum(numbers) / len(numbers), "min": min(numbers), "max": max(numbers), "n": len(numbers)}
     extra = {"unit": unit, "better": better, "seed_figure": seed_figure, "seed_row": seed_row, "versus": versus}
     return summary | extra
+
+# %% ../nbs/workshop/01_run.ipynb #f37ff925
+def with_range(
+    summary: Mapping[str, Any], # From `figure`
+    form: str = ".3g",          # Format of each number
+) -> str:
+    "The mean in words, and behind it the smallest and the largest value of several."
+    mean, low, high = (f"{summary[name]:{form}}" for name in ("mean", "min", "max"))
+    return f"{mean} ({low} to {high})" if summary["n"] > 1 else mean
 
 # %% ../nbs/workshop/01_run.ipynb #eb7a986e
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from scipy.stats import binom, binomtest
 from ..batches import BatchLoader, dataloaders
 from ..exercises import Exercise, Mistake
 from ..experiments import Experiment, Run, grid
-from .pairs import FacePairs, FaceStore, face_store, read_pairs, split_pairs, whole_faces
+from .pairs import FacePairs, FaceStore, split_pairs, view_1
 from .siamese import check_scores, koch_network
 from ..pets.transfer import fast_16_bits
 from ..run import BadSetting, Scale, device, figure, scale, scale_name, write_atomically
@@ -249,10 +249,7 @@ def sizes() -> Scale:
 
 # %% ../../nbs/faces/03_experiments.ipynb #b37ec16e
 @cache
-def _faces() -> tuple[FaceStore, FacePairs, FacePairs]:
-    folder = whole_faces()
-    store = face_store(folder)
-    return store, read_pairs(folder, store, "train"), read_pairs(folder, store, "test")
+def _faces() -> tuple[FaceStore, FacePairs, FacePairs]: return view_1()
 
 def _run(run: Run, **settings: Any) -> dict[str, float]:
     "One training with one seed, judged at 0.5; the probabilities of all pairs stay in the run's folder."

@@ -23,7 +23,7 @@ from ..exercises import Exercise, Mistake
 from ..run import BadSetting
 
 # %% auto #0
-__all__ = ['whole_faces', 'to_gray', 'FaceStore', 'face_store', 'FacePairs', 'read_pairs', 'overlap', 'identity_groups',
+__all__ = ['whole_faces', 'to_gray', 'FaceStore', 'face_store', 'FacePairs', 'read_pairs', 'view_1', 'overlap', 'identity_groups',
            'split_pairs', 'count_pairs', 'draw_triplets', 'draw_pairs']
 
 # %% ../../nbs/faces/01_pairs.ipynb #b8f4dc7f
@@ -159,6 +159,16 @@ def read_pairs(
         raise MissingData(f"no pair of the list {split!r} has both its faces here; {why}")
     rows = np.array([[store.row_of[one], store.row_of[two]] for one, two, _ in found])
     return FacePairs(rows, np.array([int(same) for *_, same in found]), (*left_out, *unread))
+
+# %% ../../nbs/faces/01_pairs.ipynb #4c35e4de
+def view_1(
+    folder: FacesFolder | None = None, # None: `whole_faces`
+    size: int = 105,                   # Side of a face, pixels
+) -> tuple[FaceStore, FacePairs, FacePairs]:
+    "LFW's View 1: all faces of its two lists in gray, the training pairs and the test pairs. Raises as those functions do."
+    folder = folder or whole_faces()
+    store = face_store(folder, size)
+    return store, read_pairs(folder, store, "train"), read_pairs(folder, store, "test")
 
 # %% ../../nbs/faces/01_pairs.ipynb #7442db98
 def overlap(

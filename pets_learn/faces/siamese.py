@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..batches import Augmentation, BatchLoader, PhotoGroups
 from ..exercises import Exercise, Mistake
 from ..experiments import RUNS_FOLDER, Experiment, Run, grid_figures, planned, run_experiment
-from .pairs import FacePairs, FaceStore, draw_triplets, face_store, read_pairs, split_pairs, whole_faces
+from .pairs import FacePairs, FaceStore, draw_triplets, split_pairs, view_1
 from ..pets.architectures import conv_norm
 from ..pets.breeds import quiet_block
 from ..pets.transfer import fast_16_bits
@@ -524,9 +524,8 @@ def sizes() -> Scale:
 @cache
 def _faces(side: int) -> tuple[FaceStore, FacePairs, FacePairs]:
     "The cut faces, the published training pairs and the test pairs."
-    folder = whole_faces()
-    store = face_store(folder, side)
-    return cut_faces(store), read_pairs(folder, store, "train"), read_pairs(folder, store, "test")
+    store, train, test = view_1(size=side)
+    return cut_faces(store), train, test
 
 def _parts(train: FacePairs, store: FaceStore, seed: int) -> tuple[FacePairs, FacePairs]:
     "By person; drawn stand-ins show a handful of people on one island, so they are cut in two."

@@ -26,7 +26,7 @@ from ..data import decode_photo, stand_in_faces
 from ..exercises import Exercise, Mistake
 from ..experiments import RUNS_FOLDER, Experiment, Run, grid
 from .experiments import bootstrap_interval
-from .pairs import FacePairs, FaceStore, face_store, identity_groups, read_pairs, split_pairs, to_gray, whole_faces
+from .pairs import FacePairs, FaceStore, identity_groups, split_pairs, to_gray, view_1, whole_faces
 from .siamese import (
     SHRINKAGES, FaceEncoder, Whitening, accuracy_at, area_under_curve, best_threshold, check_scores, cosines, cut_faces, embed,
     fit_whitening, trained_encoder, whitening, within_class_covariance)
@@ -70,8 +70,7 @@ def sizes() -> Scale:
 @cache
 def _lists(people: int | None) -> tuple[FaceStore, FacePairs, FacePairs]:
     folder = whole_faces() if people is None else stand_in_faces("lfw-125", people=people, photos_per_person=2, pairs=30)
-    store = face_store(folder, 125)
-    return store, read_pairs(folder, store, "train"), read_pairs(folder, store, "test")
+    return view_1(folder, 125)
 
 @cache
 def _face_parts(people: int | None, seed: int) -> FaceParts:
