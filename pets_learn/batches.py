@@ -526,6 +526,7 @@ class PhotoSource(Protocol):
     ) -> np.ndarray:
         "The items in these rows, (B, ..., C, H, W) uint8, a copy."
 
+# %% ../nbs/workshop/04_batches.ipynb #4621f287
 class PhotoGroups:
     """Groups of K photos, such as pairs, as rows of one array or cache; indexing gathers (B, K, C, H, W) uint8.
 

@@ -14,27 +14,46 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", ca
 
 # %% ../nbs/workshop/06_checkpoints.ipynb #b57fc442
 import copy, dataclasses, hashlib, json, os, random, re, time
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
+
 from contextlib import contextmanager, suppress
+
 from functools import partial
+
 from pathlib import Path
+
 from typing import Any
 
 import numpy as np
+
 import torch
+
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
+
 from fastai.callback.fp16 import MixedPrecision
+
 from fastai.callback.progress import ProgressCallback
+
 from fastai.callback.schedule import ParamScheduler
+
 from fastai.learner import Learner, Recorder
+
 from fastai.torch_core import get_random_states, set_random_states
+
+# %% ../nbs/workshop/06_checkpoints.ipynb #3ada3692
 from fastcore.foundation import L
+
 from filelock import FileLock, Timeout
+
 from safetensors.torch import load, save
+
 from torch import Tensor, nn
 
 from .batches import PhotoCache
+
 from .distributed import is_main_process, same_everywhere, world
+
 from .run import BadSetting, PetsLearnError, read_json, write_atomically
 
 # %% ../nbs/workshop/06_checkpoints.ipynb #2fe12a99

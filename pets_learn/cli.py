@@ -78,6 +78,7 @@ def find_recipe(
     others = ", ".join(other.name for other in found.values() if kind in other.tasks)
     raise BadSetting(f"the recipe {name} trains {' and '.join(found[name].tasks)}, not {task}; for that there is {others}")
 
+# %% ../nbs/workshop/13_cli.ipynb #6f50ccde
 def read_config(
     file: Path, # TOML
 ) -> dict[str, Any]:
@@ -243,6 +244,7 @@ def _known_photos(facts: dict[str, Any], folder: Path | None) -> tuple[list[Path
                          f"{', ...' if len(facts['classes']) > 5 else ''}. Name the sub-folders as its classes")
     return [path for path, _ in found], [name for _, name in found]
 
+# %% ../nbs/workshop/13_cli.ipynb #28fd823f
 def _official_test(facts: dict[str, Any]) -> tuple[list[Path], list[str]]:
     from pets_learn.data import pets
     from pets_learn.pets.dataset import photo_table
@@ -270,8 +272,10 @@ def default_model() -> Path:
 
 # %% ../nbs/workshop/13_cli.ipynb #e23a267e
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+
 _STDIN = "standard input"
 
+# %% ../nbs/workshop/13_cli.ipynb #ab29f5d6
 def photo_paths(
     names: Iterable[str], # Files, folders, patterns, or - for standard input
     place: Path,          # A folder for the bytes of a photo that comes through standard input
@@ -288,6 +292,7 @@ def photo_paths(
         else: found.append(Path(name))
     return found
 
+# %% ../nbs/workshop/13_cli.ipynb #d7b90507
 def _is_there(name: str, test: Callable[[Path], bool] = Path.exists) -> bool:
     with suppress(OSError, ValueError): return test(Path(name))  # such as a name too long for any file
     return False
@@ -298,6 +303,7 @@ def _in_folder(folder: Path) -> list[Path | BadPhoto]:
                     and not any(part.startswith(".") for part in path.relative_to(folder).parts))
     return list(inside) or [BadPhoto(f"{folder} holds no photos; they end in {', '.join(PHOTO_ENDINGS)}")]
 
+# %% ../nbs/workshop/13_cli.ipynb #c15567ef
 def _that_fit(pattern: str) -> list[Path | BadPhoto]:
     "Hidden files and folders only where the pattern names them."
     from pets_learn.data import BadPhoto
@@ -347,6 +353,7 @@ def _one_line(text: str) -> str:
     "Line breaks, and whatever else would move a terminal's cursor, become escapes."
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
+# %% ../nbs/workshop/13_cli.ipynb #351d5baf
 def _entry(name: str, answer: Answer | BadPhoto) -> dict[str, Any]:
     "What is said of a photo, for JSON."
     if isinstance(answer, Exception): return {"photo": name, "error": str(answer)}
@@ -379,6 +386,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.json: print(json.dumps(said))
     return 1 if wrong else 0
 
+# %% ../nbs/workshop/13_cli.ipynb #358a3097
 def _progress(count: int) -> AbstractContextManager[Any]:
     "A bar on standard error while the answers go to a file; answers on a terminal are progress enough."
     if count < 2 or sys.stdout.isatty() or not sys.stderr.isatty(): return nullcontext()
@@ -427,6 +435,7 @@ def _as_good(target: Path, photos: LabeledPhotos) -> dict[str, Any] | None:
     same = all(order.get(key) == wanted.get(key) for key in keys)
     return facts if same and order.get("refit") else None
 
+# %% ../nbs/workshop/13_cli.ipynb #f3f2cc65
 def _course(arguments: argparse.Namespace) -> int:
     "The first classifier of the course, on stand-ins where there are no photos."
     from pets_learn.start.classifier import pet_photos
@@ -449,6 +458,7 @@ def _target(folder: Path) -> Path:
     if not os.access(near, os.W_OK): raise BadSetting(f"{near} cannot be written to; give another place with --model")
     return folder
 
+# %% ../nbs/workshop/13_cli.ipynb #4f8519e1
 def _do_train(arguments: argparse.Namespace) -> int:
     "breeds, species, or a folder."
     from pets_learn.start.classifier import TASKS, folder_photos, pet_photos
@@ -472,6 +482,7 @@ def _do_train(arguments: argparse.Namespace) -> int:
         facts = train(photos, name, target, epochs, seed, fresh=arguments.fresh, recipe=recipe, settings=settings)
     return _show(arguments, facts, report(facts, str(target)))
 
+# %% ../nbs/workshop/13_cli.ipynb #b91e81b3
 def _checked_settings(recipe: str, task: str, settings: Mapping[str, Any]) -> None:
     "Raise `BadSetting` before the photos are read, not after."
     find_recipe(recipe, task).settings(settings)
@@ -659,6 +670,7 @@ def main(
         if error.errno == errno.ENOSPC: _write_no_more()
     return 2
 
+# %% ../nbs/workshop/13_cli.ipynb #ac129257
 def _write_no_more() -> None:
     "Let what is left to be written on standard output go nowhere; else Python complains of it at its end."
     with suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

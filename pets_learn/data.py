@@ -579,6 +579,7 @@ def unpack(
         if not _has_content(folder): _unpack_beside(archive, folder, member_path(inside) if inside else PurePosixPath(), limits)
     return folder
 
+# %% ../nbs/workshop/02_data.ipynb #f48272d6
 def _has_content(folder: Path) -> bool: return folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
 
 # %% ../nbs/workshop/02_data.ipynb #59887a9a

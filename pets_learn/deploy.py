@@ -207,6 +207,7 @@ def other_outputs(
         raise BadSetting(f"the network's output {wrong[0]!r} cannot be kept; give one row for each photo, and another name")
     return names
 
+# %% ../nbs/workshop/12_deploy.ipynb #2a874656
 def _with_outputs(network: nn.Module) -> nn.Module:
     "The network as a function from photos to probabilities, followed by its other outputs."
     import torch
@@ -224,6 +225,7 @@ def _with_outputs(network: nn.Module) -> nn.Module:
 
     return Outputs()
 
+# %% ../nbs/workshop/12_deploy.ipynb #1cc1d102
 def _torch_others(network: nn.Module, inputs: np.ndarray) -> list[np.ndarray]:
     "What PyTorch gives for the other outputs."
     import torch
@@ -233,6 +235,7 @@ def _torch_others(network: nn.Module, inputs: np.ndarray) -> list[np.ndarray]:
         found = _with_outputs(network)(torch.from_numpy(inputs).to(first.device, first.dtype))
         return [value.cpu().numpy() for value in found[1:]]
 
+# %% ../nbs/workshop/12_deploy.ipynb #990d62da
 def _check_others(network: nn.Module, inputs: np.ndarray, limits: Mapping[str, float]) -> dict[str, np.ndarray]:
     "The other outputs by name. Raises `BadSetting` unless they are finite and give the familiarity that a limit speaks of."
     others = dict(zip(other_outputs(network, inputs.shape[-1]), _torch_others(network, inputs), strict=True))
@@ -344,6 +347,7 @@ class _Session:
     def named(self, photos: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
         return self.run(list(names), {"photos": photos})
 
+# %% ../nbs/workshop/12_deploy.ipynb #964bea3d
 def _open_graph(name: str, content: bytes, threads: int | None = None) -> tuple[_Session, Any]:
     "What runs an ONNX file, and what ONNX Runtime made of the file."
     try: import onnxruntime
@@ -432,6 +436,7 @@ def _checked_thresholds(thresholds: Mapping[str, Any]) -> dict[str, float]:
             raise BadSetting(f"the threshold probability is {value!r}; give a number from 0 to 1")
     return dict(thresholds)
 
+# %% ../nbs/workshop/12_deploy.ipynb #ffed810d
 def _checked_groups(groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> dict[str, list[str]]:
     members = [name for group in groups.values() for name in group]
     if groups and sorted(members) != sorted(classes):
@@ -950,6 +955,7 @@ def add_onnx(
 # %% ../nbs/workshop/12_deploy.ipynb #5ffc8095
 SMALLEST = 2000 # numbers: smaller tensors stay as they are; they take little space, and much depends on each number in them
 
+# %% ../nbs/workshop/12_deploy.ipynb #9068df17
 def halve_onnx(
     content: bytes, # An ONNX file
 ) -> bytes:

@@ -364,6 +364,7 @@ def _fail(run: Run, error: str) -> None:
     with write_atomically(run.folder/"error.json", "w") as file: file.write(json.dumps({"error": error, "time": time.time()}))
     _note(run, "fail")
 
+# %% ../nbs/workshop/11_experiments.ipynb #c04fbcab
 def _imported(source: str, package: str) -> set[str]:
     "Names of modules, and of what may be modules, that a source imports; `package` is that of its module."
     found = set()
@@ -375,6 +376,7 @@ def _imported(source: str, package: str) -> set[str]:
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
 
+# %% ../nbs/workshop/11_experiments.ipynb #a2284ddf
 def _sources(name: str, found: dict[str, str]) -> dict[str, str]:
     "The sources of a module and of all modules of its own package that it imports, directly or through others."
     try: spec = importlib.util.find_spec(name)
@@ -386,6 +388,7 @@ def _sources(name: str, found: dict[str, str]) -> dict[str, str]:
         if other.partition(".")[0] == name.partition(".")[0]: _sources(other, found)
     return found
 
+# %% ../nbs/workshop/11_experiments.ipynb #3293fcc2
 def _code(function: Callable[..., Any]) -> str | None:
     """A hash of the source that a function rests on: its module with all that this imports of its own package, or, in a notebook,
     the function's own source; None where there is none."""
@@ -833,6 +836,7 @@ def _module_of(chapter: str) -> Any:
     part, name = chapter.split("/")
     return importlib.import_module(f"pets_learn.{name}" if part == "workshop" else f"pets_learn.{part}.{name}")
 
+# %% ../nbs/workshop/11_experiments.ipynb #87f482f1
 def declared(
     chapter: str, # Part and chapter, such as "pets/cnn"
 ) -> list[Experiment]:
@@ -883,6 +887,7 @@ def reproduce(
 # %% ../nbs/workshop/11_experiments.ipynb #68f0264f
 RECIPE_TASKS = ("breeds", "species", "folder")
 
+# %% ../nbs/workshop/11_experiments.ipynb #e20536dd
 @dataclass(frozen=True)
 class Recipe:
     "A way to train a classifier, as a chapter declares it."
@@ -916,6 +921,7 @@ class Recipe:
             if not fits: raise BadSetting(f"the setting {name} of {self.name} is {value!r}; give a value of type {kind.__name__}")
         return self.defaults | dict(given)
 
+# %% ../nbs/workshop/11_experiments.ipynb #919979f1
 def all_recipes() -> dict[str, Recipe]:
     "The recipes of all chapters by name. Raises `BadSetting` for two of the same name."
     found: dict[str, Recipe] = {}

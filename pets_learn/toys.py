@@ -1123,19 +1123,20 @@ def _write_quirks(root: Path, listed: list[_Photo], short_side: int, seed: int) 
 
 # %% ../nbs/workshop/03_toys.ipynb #082740f8
 MARKER = "STAND-IN.txt"  # the file that tells a stand-in from the real data
+
 _MADE_BY = "pets_learn.toys"
+
 _NOTICE = """These pictures are drawings, made by pets_learn.toys. They stand in for {name} where the real
 data set is not at hand, for instance in tests. They are not that data set and show no real animal or
 person. A result measured on them says nothing about the real one. Delete this folder whenever you like.
 
 """
 
-
 def _contents(root: Path) -> list[str]:
     """All files below a folder except the marker, as relative names."""
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != MARKER)
 
-
+# %% ../nbs/workshop/03_toys.ipynb #1808fe07
 def _recipe(root: Path) -> dict[str, Any] | None:
     """How the stand-in at `root` was made; {} if files of it are missing; None if it is none."""
     try:
@@ -1158,7 +1159,7 @@ def _refuse_others(target: Path) -> None:
     raise NotAStandIn(f"{shown(target)} exists and is not a stand-in (it has no {MARKER}), so it is left as it is. "
                       "Choose another folder, or move it away first")
 
-
+# %% ../nbs/workshop/03_toys.ipynb #c19202ab
 def _move_away(target: Path, aside: Path) -> None:
     """Move the stand-in at `target` to `aside`. What was put there since it was looked at, and is none, goes back."""
     try:
@@ -1174,7 +1175,7 @@ def _move_away(target: Path, aside: Path) -> None:
     raise NotAStandIn(f"{shown(target)} was replaced by other data while the stand-in was drawn. That data is kept as "
                       f"{kept.name}. Choose another folder, or move it away first")
 
-
+# %% ../nbs/workshop/03_toys.ipynb #ce5041d9
 def _put_in_place(part: Path, target: Path, recipe: dict[str, Any]) -> None:
     """Rename `part` to `target`; an older stand-in there makes way, anything else does not."""
     for attempt in range(10):  # another process may put its own folder there between two of our steps

@@ -13,35 +13,63 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", ca
 
 # %% ../nbs/workshop/05_training.ipynb #c42ea3ce
 import inspect, os, sys, time
+
 from collections.abc import Callable, Iterator, Sequence
+
 from contextlib import contextmanager, nullcontext
+
 from dataclasses import asdict, dataclass
+
 from functools import partial
+
 from numbers import Integral
+
 from typing import Any
 
 import fastai.callback.schedule  # noqa: F401 - gives the Learner its fit_one_cycle
+
 import numpy as np
+
 import pandas as pd
+
 import torch
+
 from fastai.callback.core import Callback, CancelFitException, TrainEvalCallback
+
 from fastai.callback.fp16 import AMPMode, MixedPrecision
+
 from fastai.callback.progress import ProgressCallback
+
+# %% ../nbs/workshop/05_training.ipynb #465720bd
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
+
 from fastai.callback.training import BnFreeze
+
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, TrackerCallback
+
 from fastai.data.core import DataLoaders
+
 from fastai.learner import AvgLoss, Learner
+
 from fastai.optimizer import OptimWrapper
+
 from fastai.torch_core import default_device, trainable_params
+
 from fastcore.imports import IN_NOTEBOOK
+
 from scipy.stats import binomtest
+
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss
+
 from torch import Tensor, nn
+
 from tqdm import tqdm
 
 from .checkpoints import Checkpoint, load_random_states, only_user, random_states, remember
+
 from .distributed import is_main_process
+
+# %% ../nbs/workshop/05_training.ipynb #4bbfc665
 from .run import BadSetting, PetsLearnError, evaluation_mode, keep_freed_memory
 
 # %% ../nbs/workshop/05_training.ipynb #e08509d3

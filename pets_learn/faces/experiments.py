@@ -108,6 +108,7 @@ class Difference(NamedTuple):
     high: float
     p_value: float # McNemar's
 
+# %% ../../nbs/faces/03_experiments.ipynb #3ea14143
 def compare_answers(
     first: np.ndarray,  # (P,) bool: is the first one's answer right?
     second: np.ndarray, # (P,) bool: the second one's, on the same pairs
@@ -251,6 +252,7 @@ def sizes() -> Scale:
 @cache
 def _faces() -> tuple[FaceStore, FacePairs, FacePairs]: return view_1()
 
+# %% ../../nbs/faces/03_experiments.ipynb #16a4f01d
 def _run(run: Run, **settings: Any) -> dict[str, float]:
     "One training with one seed, judged at 0.5; the probabilities of all pairs stay in the run's folder."
     store, pairs, test = _faces()
@@ -290,9 +292,12 @@ STEPS: dict[str, dict[str, Any]] = {
     "dropout_0.1": {"batch_size": 128, "dropout": 0.1},
     "dropout_0.2": {"batch_size": 128, "dropout": 0.2},
     "final": {"batch_size": 32, "weight_decay": 1e-5}}
+
 GRID = grid(batch_size=[32, 64, 128, 256], weight_decay=[1e-4, 1e-5, 1e-6])
+
 REPORTED = [{"batch_size": batch, "weight_decay": decay} for batch, decay in ((64, 1e-6), (128, 1e-4), (256, 1e-6))]
 
+# %% ../../nbs/faces/03_experiments.ipynb #7f7310d6
 def run_step(
     run: Run,  # From the runner
     step: str, # A name in `STEPS`
@@ -312,6 +317,7 @@ def run_grid(
 # %% ../../nbs/faces/03_experiments.ipynb #70200f38
 _FIGURES = {"test_accuracy": "share", "test_loss": "nats", "valid_accuracy": "share", "valid_loss": "nats", "epochs": "epochs",
             "best_epoch": "epochs", "cpu_seconds": "seconds"}
+
 _THEIRS: dict[str, dict[str, tuple[float, int]]] = { # what the document gives, and its row on the Scoreboard
     "plain": {"test_accuracy": (0.642, 9), "test_loss": (0.8784, 9)},
     "sgd": {"test_accuracy": (0.587, 10)},
@@ -323,6 +329,7 @@ _THEIRS: dict[str, dict[str, tuple[float, int]]] = { # what the document gives, 
     "grid_64_1e-06": {"test_accuracy": (0.687, 10), "test_loss": (0.6343, 10)},
     "final": {"test_accuracy": (0.704, 10), "test_loss": (0.6299, 10)}}
 
+# %% ../../nbs/faces/03_experiments.ipynb #f56542ed
 def _entries(name: str, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     "The figures of one setting over its seeds, beside the document's."
     beside = _THEIRS.get(name, {})

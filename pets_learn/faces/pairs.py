@@ -58,6 +58,7 @@ def to_gray(
 # %% ../../nbs/faces/01_pairs.ipynb #b96fedde
 def _person(path: Path) -> str: return path.parent.name
 
+# %% ../../nbs/faces/01_pairs.ipynb #4cd72f10
 @dataclass(frozen=True, eq=False)
 class FaceStore:
     "Faces, each decoded once, however many pairs it is in; row `i` of `photos` is the file `paths[i]`."

@@ -405,6 +405,7 @@ class Lesson:
         "Which of LFW's protocols it obeys."
         return "restricted" if self.loss in ("difference", "contrastive") else "unrestricted"
 
+# %% ../../nbs/faces/02_siamese.ipynb #b1be393b
 LESSONS: dict[str, Lesson] = {
     "difference": Lesson("difference"),
     "contrastive": Lesson("contrastive"),
@@ -578,6 +579,7 @@ def run_long(
 
 # %% ../../nbs/faces/02_siamese.ipynb #23a843b1
 LONG = LESSONS["everybody"]
+
 _UNITS = {"auc": "area", "valid_auc": "area", "accuracy": "share", "plain_auc": "area", "plain_accuracy": "share",
           "cpu_seconds": "seconds"}
 
@@ -588,6 +590,7 @@ def summarize(
     entries = [grid_figures(table, column, ["lesson"], unit=unit, better=_better(unit)) for column, unit in _UNITS.items()]
     return {name: entry for found in entries for name, entry in found.items()}
 
+# %% ../../nbs/faces/02_siamese.ipynb #897dfe4d
 def summarize_as(
     prefix: str,             # Before the name of each figure
     row: int | None = None,  # Where accuracy and area stand on the Scoreboard
@@ -693,6 +696,7 @@ class Whitening:
         "Whitened codes, (N, D)."
         return (codes - self.mean) @ self.matrix
 
+# %% ../../nbs/faces/02_siamese.ipynb #7d909182
 def fit_whitening(
     codes: np.ndarray, # (N, D)
     fit: FacePairs,    # Pairs of these codes to learn from

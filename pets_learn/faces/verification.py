@@ -431,6 +431,7 @@ class FusedScorer:
         found = [scorer.scores(store, rows) / spread for scorer, spread in zip(self.scorers, self.spreads, strict=True)]
         return np.sum(found, axis=0)
 
+# %% ../../nbs/faces/04_verification.ipynb #1a226e09
 def fuse(
     scorers: Sequence[Scorer], # At least one
     parts: FaceParts,          # Whose validation pairs say how far each score spreads
@@ -563,8 +564,10 @@ def _summarize_layout(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 _UNITS = {"components": ("components", "lower"), "shrinkage": ("", "lower"), "auc": ("", "higher"), "valid_auc": ("", "higher"),
           "equal_error": ("share", "lower"), "calibration_error": ("share", "lower"), "true_positives": ("pairs", "higher"),
           "false_positives": ("pairs", "lower"), "true_negatives": ("pairs", "higher"), "false_negatives": ("pairs", "lower")}
+
 _SEED = {"true_positives": 372, "false_positives": 168, "true_negatives": 332, "false_negatives": 128}
 
+# %% ../../nbs/faces/04_verification.ipynb #29c20467
 def summarize(
     table: pd.DataFrame, # `Results.table`
 ) -> dict[str, dict[str, Any]]:
@@ -686,6 +689,7 @@ class Comparison:
     probability: float # Of *same*, where half of the pairs are same
     sentence: str      # For people
 
+# %% ../../nbs/faces/04_verification.ipynb #1dbe9cf5
 def compare_faces(
     scorer: Scorer,
     platt: PlattScaling, # Fitted for this scorer

@@ -360,7 +360,7 @@ def noise_gain(
 SMOOTHING = {"central": (0, 1, 0), "prewitt": (1, 1, 1),  # across the derivative
              "sobel": (1, 2, 1), "scharr": (3, 10, 3)}
 
-
+# %% ../../nbs/foundations/04_filters.ipynb #40b137b7
 def derivative_kernel(
     name: str = "sobel", # One of `SMOOTHING`
     axis: str = "x",     # "x": from left to right; "y": from top to bottom
@@ -541,7 +541,7 @@ def edge_f1(
 # %% ../../nbs/foundations/04_filters.ipynb #80906b76
 NOISE, WIDTHS = 25 / 255, (0, 1, 2, 4) # deviation of the noise; widths of the smoothing
 
-
+# %% ../../nbs/foundations/04_filters.ipynb #a72c7d9c
 def noisy_edges(
     photos: Iterable[np.ndarray], # Each (H, W) in [0, 1]
     seed: int,                    # Of the noise

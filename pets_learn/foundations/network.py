@@ -585,6 +585,7 @@ class Diverged(PetsLearnError, ArithmeticError):
 # %% ../../nbs/foundations/02_network.ipynb #da467918
 _ADVICE = "try a smaller one, and bring the items near the range from -1 to 1"
 
+# %% ../../nbs/foundations/02_network.ipynb #d9ba5229
 def _train_epoch(
     model: Model, optimizer: SGD, batches: Sequence[np.ndarray], rates: Sequence[float],
     x: np.ndarray, y: np.ndarray, augment: Callable[[np.ndarray], np.ndarray],
@@ -605,6 +606,7 @@ def _train_epoch(
                        f"learning_rate {rates[-1]:g}; {_ADVICE}")
     return total / sum(map(len, batches))
 
+# %% ../../nbs/foundations/02_network.ipynb #e15f1cf7
 def _rates(learning_rate: float, schedule: Schedule | None, shares: list[float]) -> list[float]:
     "The rate of each step of an epoch. Raises `BadSetting` for a negative one, or NaN."
     if schedule is None: return [learning_rate] * len(shares)

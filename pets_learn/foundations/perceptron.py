@@ -271,6 +271,8 @@ def margin(
 #| code-fold: true
 View = tuple[float, float, float, float] # left, right, bottom, top
 
+# %% ../../nbs/foundations/01_perceptron.ipynb #0d2a2500
+#| code-fold: true
 def decision_grid(
     answer: Callable[[np.ndarray], np.ndarray], # (N, 2) points -> (N,) numbers; their sign is the class
     view: View,                                 # Left, right, bottom and top of the picture

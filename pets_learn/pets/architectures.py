@@ -216,6 +216,7 @@ GOOGLENET = ( # one, three, five, pooled of each block; None: the side is halved
     (112, (144, 288), (32, 64), 64), (256, (160, 320), (32, 128), 128), None,
     (256, (160, 320), (32, 128), 128), (384, (192, 384), (48, 128), 128))
 
+# %% ../../nbs/pets/05_architectures.ipynb #224f9ba6
 def googlenet(
     classes: int = 1000, # Outputs
     wide: int = 5,       # As for `inception_v1`
@@ -282,6 +283,7 @@ def inception_d(
     return Branches([_row(before, (192, 1), (320, 3), stride=2),
                      _row(before, (192, 1), (192, FLAT), (192, TALL), (192, 3), stride=2), _max_pool()])
 
+# %% ../../nbs/pets/05_architectures.ipynb #d849229f
 def inception_e(
     before: int, # Channels of the input
 ) -> Branches:
@@ -353,6 +355,7 @@ def bottleneck_path(
 RESNETS = {18: (basic_path, (2, 2, 2, 2)), 34: (basic_path, (3, 4, 6, 3)), 50: (bottleneck_path, (3, 4, 6, 3)),
            101: (bottleneck_path, (3, 4, 23, 3)), 152: (bottleneck_path, (3, 8, 36, 3))} # path, blocks of each width
 
+# %% ../../nbs/pets/05_architectures.ipynb #aae58ac2
 def resnet(
     depth: int = 50,     # Layers with weights: a key of `RESNETS`
     classes: int = 1000, # Outputs

@@ -52,6 +52,7 @@ def _block(channels: int, filters: int, dropout: float) -> list[nn.Module]:
     layers: list[nn.Module] = [nn.Conv2d(channels, filters, 3), nn.ReLU(), nn.MaxPool2d(2)]
     return layers + [nn.Dropout(dropout)] * (dropout > 0)
 
+# %% ../../nbs/pets/04_breeds.ipynb #6593d104
 @architecture
 def breed_cnn(
     side: int = 150,     # Side of the square input in pixels, at least 22
@@ -173,6 +174,7 @@ class Mixing(Callback):
         else: photos, targets = mixup(photos, targets, order, share)
         self.learn.xb, self.learn.yb = (photos,), (targets,)
 
+# %% ../../nbs/pets/04_breeds.ipynb #4b1e0452
 def _window(size: Sequence[int], share: float) -> tuple[int, int, int, int]:
     "A window at a random place that leaves about `share` of the photo as it is."
     height, width = size
@@ -245,7 +247,9 @@ class TrainingPlan:
     start_side: int | None = None   # Of `GrowingSide`; None: full side from the start
     views: tuple[tuple[int, bool], ...] | None = None # Of `predict_views`, side and mirrored; None: the photo as it is
 
+# %% ../../nbs/pets/04_breeds.ipynb #0f292062
 DOCUMENT = TrainingPlan(20, "rmsprop", 1e-3, FIGURE_7)
+
 BARE = replace(DOCUMENT, augmentation=None)
 
 def today(
@@ -335,6 +339,7 @@ def _judged(training: Training, photos: LabeledPhotos, recipe: TrainingPlan) -> 
 # %% ../../nbs/pets/04_breeds.ipynb #311f3b51
 NETWORKS = ("document", "today", "bare")
 
+# %% ../../nbs/pets/04_breeds.ipynb #3f75a5e8
 def run_breeds(
     run: Run,     # From the runner; its `checkpoint` makes the training resumable
     split: str,   # "official" or "three_parts"
@@ -378,6 +383,7 @@ def _figures_of(split: Any, network: Any, rows: pd.DataFrame) -> dict[str, dict[
     names = rows.columns.difference(["split", "network", "seed", "seconds"])
     return {f"{split}_{network}_{name}": figure(rows[name], *_UNITS.get(str(name), ("share", "higher"))) for name in names}
 
+# %% ../../nbs/pets/04_breeds.ipynb #ba4d8c26
 def summarize(
     table: pd.DataFrame, # `Results.table`
 ) -> dict[str, dict[str, Any]]:
@@ -398,6 +404,7 @@ def summarize(
                                                     "", "lower", versus="seconds of the seed document's network's training")
     return found
 
+# %% ../../nbs/pets/04_breeds.ipynb #2de0c91e
 def experiments() -> list[Experiment]:
     "Both networks on both splits with three seeds; and the document's without dropout and augmentation."
     both = [Experiment("pets/breeds", run_breeds, grid(split=[split], network=["today", "document"]), summarize, sizes,

@@ -178,6 +178,7 @@ def species_photos(
     mine = replace(squashed, labels=dogs.astype(int), classes=SPECIES)
     return mine, pd.DataFrame({"species": np.array(SPECIES)[mine.labels], "part": mine.parts})
 
+# %% ../../nbs/pets/02_cnn.ipynb #0a97bcde
 def _train_recipe(
     photos: LabeledPhotos, epochs: int | None, seed: int, checkpoint: Path | None, batch_size: int, learning_rate: float,
 ) -> TrainedClassifier:

@@ -71,6 +71,7 @@ def _saved_classifier() -> Path | None:
     places = [Path("models/breeds"), *([results.resolve().parent.parent/"models"/"breeds"] if results else [])]
     return next((place for place in places if (place/FACTS).is_file()), None)
 
+# %% ../../nbs/pets/07_explain.ipynb #84a55c53
 def course_model(
     photos: LabeledPhotos, # To train on where there is no saved model, and with the classes that a saved one must have
     epochs: int | None = None, # Of that training; None: what suits the scale
@@ -106,6 +107,7 @@ def held_out(
 # %% ../../nbs/pets/07_explain.ipynb #d1aafdbb
 FEATURES_FOLDER = Path(".course/features") # below the working folder; the repository ignores it
 
+# %% ../../nbs/pets/07_explain.ipynb #4e5c9ad9
 @dataclass(eq=False)
 class Subject:
     "The classifier under examination, the photos, and what it makes of them: computed when first asked for, then kept."
@@ -160,6 +162,7 @@ class Subject:
         "Where the pet of this photo is, see `pet_mask`."
         return pet_mask(self.folder, self.stems[row], self.photos.cache.size)
 
+# %% ../../nbs/pets/07_explain.ipynb #6edb21e4
 @cache
 def _subject(size: int, per_breed: int | None, epochs: int | None, saved: Path | None) -> Subject:
     folder = pets()
@@ -183,6 +186,7 @@ def evidence_maps(
     "The class activation map of each class, (N, C, h, w): at each place the features, weighted as the head weights their mean."
     return F.conv2d(maps, weight[:, :, None, None])
 
+# %% ../../nbs/pets/07_explain.ipynb #245dae8e
 def feature_maps(
     model: PhotoNetwork,
     photos: np.ndarray, # (N, 3, H, W) uint8
@@ -212,6 +216,7 @@ def cell_centers(
     if not 1 <= cells <= size: raise BadSetting(f"{cells} cells do not fit {size} pixels; give at most one for each")
     return np.arange(cells) * 2 ** int(np.ceil(np.log2(size / cells)))
 
+# %% ../../nbs/pets/07_explain.ipynb #001376c1
 def stretched(
     heat: np.ndarray,       # (h, w)
     shape: tuple[int, int], # Height and width of the photo, pixels
@@ -269,6 +274,7 @@ def grad_cam(
         gradient, = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
     return (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).relu().detach()
 
+# %% ../../nbs/pets/07_explain.ipynb #263650d3
 def saliency(
     model: nn.Module, # Any classifier of photos
     photos: Tensor,   # (N, 3, H, W) float32 in [0, 1]
@@ -303,6 +309,7 @@ def randomized(
                 if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear): layer.reset_parameters()
     return changed.eval()
 
+# %% ../../nbs/pets/07_explain.ipynb #bf23f356
 def rank_agreement(
     one: np.ndarray,   # (N, ...) N maps
     other: np.ndarray, # Of the same shape
@@ -338,6 +345,7 @@ def _patch_places(side: int, patch: int, stride: int) -> list[tuple[int, int]]:
     steps = sorted({*range(0, side - patch + 1, stride), side - patch})
     return [(top, left) for top in steps for left in steps]
 
+# %% ../../nbs/pets/07_explain.ipynb #1d1418cf
 def occlusion_map(
     model: nn.Module,   # Takes (N, 3, S, S) float32 in [0, 1], returns logits
     photo: Tensor,      # (3, S, S) float32 in [0, 1]
@@ -365,6 +373,7 @@ def occlusion_map(
         count[top:top + patch, left:left + patch] += 1
     return total / np.maximum(count, 1)
 
+# %% ../../nbs/pets/07_explain.ipynb #d5ccc005
 def cell_means(
     picture: np.ndarray, # (S, S)
     cells: int,          # Cells along a side; S is a multiple of it
@@ -413,6 +422,7 @@ def competing_maps(
     large = {name: np.stack([stretched(heat, (side, side)) for heat in maps]) for name, maps in small.items()}
     return large | {"occlusion": np.stack(covered), "center": np.broadcast_to(center_map(side), large["random"].shape)}
 
+# %% ../../nbs/pets/07_explain.ipynb #a1c038dc
 def changed_answers(
     model: PhotoNetwork,
     photos: np.ndarray, # (N, 3, S, S) uint8
@@ -441,6 +451,7 @@ def box_in_crop(
     corner = (np.array(photo_size, dtype=float) - side) / 2
     return np.clip((np.array(box, dtype=float) - np.tile(corner, 2)) * size / side, 0, size)
 
+# %% ../../nbs/pets/07_explain.ipynb #0676e647
 def pet_mask(
     folder: PetsFolder,
     stem: str, # A photo's name without .jpg
@@ -498,6 +509,7 @@ def evidence_table(
     return pd.DataFrame(found, columns=["row", "on_pet", "pet_area", "peak_on_pet", "middle_on_pet", "right",
                                         "on_head", "head_area"])
 
+# %% ../../nbs/pets/07_explain.ipynb #7c199457
 def _photo_size(course: Subject, row: int) -> tuple[int, int]:
     "Width and height of the photo as it lies on the disk."
     return read_photo(course.photos.cache.paths[row]).size
@@ -546,6 +558,7 @@ def photo_properties(
                       "contrast": gray.std(), "sharpness": laplace(gray).std()})
     return pd.DataFrame(found, index=rows)
 
+# %% ../../nbs/pets/07_explain.ipynb #964378bf
 def error_by_quarter(
     properties: pd.DataFrame, # One row per photo
     wrong: np.ndarray,        # (N,) bool
@@ -565,6 +578,7 @@ def error_by_quarter(
 def _check_bins(labels: np.ndarray, bins: int) -> None:
     if bins < 1 or len(labels) < bins: raise BadSetting(f"{bins} bins for {len(labels)} answers; give fewer bins")
 
+# %% ../../nbs/pets/07_explain.ipynb #a6809197
 def reliability(
     probabilities: np.ndarray, # (N, C), rows sum to 1
     labels: np.ndarray,        # (N,) class indices
@@ -583,6 +597,7 @@ def reliability(
                      "count": len(chosen)})
     return pd.DataFrame(rows)
 
+# %% ../../nbs/pets/07_explain.ipynb #a94fe083
 def calibration_error(
     probabilities: np.ndarray, # (N, C), rows sum to 1
     labels: np.ndarray,        # (N,) class indices
@@ -594,6 +609,7 @@ def calibration_error(
     gaps = (sure - right)[np.argsort(sure, kind="stable")]
     return float(sum(abs(part.sum()) for part in np.array_split(gaps, bins)) / len(labels))  # a bin's gap times its count
 
+# %% ../../nbs/pets/07_explain.ipynb #1404ecad
 def honest_error(
     probabilities: np.ndarray, # (N, C), rows sum to 1
     bins: int = 10,
@@ -657,6 +673,7 @@ def _blobs(rng: np.random.Generator, size: int) -> np.ndarray:
     smooth = gaussian_filter(rng.normal(size=(size, size)), size * rng.uniform(0.02, 0.08))
     return _two_colors((smooth > np.quantile(smooth, rng.uniform(0.3, 0.7))).astype(float), rng)
 
+# %% ../../nbs/pets/07_explain.ipynb #c0691d77
 def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
     "Noise whose strength falls with a power of its frequency, the same in all colors but for a part."
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
@@ -666,6 +683,7 @@ def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
     layers = np.stack([0.7 * common + 0.3 * layer for layer in own], axis=-1)
     return rng.uniform(90, 170, 3) + rng.uniform(25, 60) * (layers - layers.mean((0, 1))) / layers.std((0, 1))
 
+# %% ../../nbs/pets/07_explain.ipynb #68183eb8
 def _wood(rng: np.random.Generator, size: int) -> np.ndarray:
     across, along = _turned(rng, size)
     wobble = gaussian_filter(rng.normal(size=(size, size)), size / 16)
@@ -686,6 +704,7 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
         return np.kron(rng.integers(0, 256, (side, side, 3)), np.ones((block, block, 1)))[:size, :size]
     return 255.0 * (rng.random((size, size, 1)) < rng.uniform(0.02, 0.5)).repeat(3, axis=2)
 
+# %% ../../nbs/pets/07_explain.ipynb #5ad45ec4
 def _gradients(rng: np.random.Generator, size: int) -> np.ndarray:
     "Four corners of different colors."
     (a, b), (c, d) = _colors(rng, 4).reshape(2, 2, 3)
@@ -704,6 +723,7 @@ def _sheet(rng: np.random.Generator, size: int) -> tuple[Image.Image, ImageDraw.
     paper = Image.new("RGB", (2 * size, 2 * size), tuple(rng.integers(0, 256, 3).tolist()))
     return paper, ImageDraw.Draw(paper)
 
+# %% ../../nbs/pets/07_explain.ipynb #64f24b1f
 def _shapes(rng: np.random.Generator, size: int) -> np.ndarray:
     "Ellipses, rectangles, and polygons."
     paper, pen = _sheet(rng, size)
@@ -718,6 +738,7 @@ def _shapes(rng: np.random.Generator, size: int) -> np.ndarray:
             case _: pen.polygon([tuple(corner) for corner in corners.tolist()], fill=color)
     return np.asarray(paper.resize((size, size), Image.Resampling.LANCZOS)).astype(float)
 
+# %% ../../nbs/pets/07_explain.ipynb #8f4bc60f
 def _lines(rng: np.random.Generator, size: int) -> np.ndarray:
     "Crooked lines of different widths."
     paper, pen = _sheet(rng, size)
@@ -729,6 +750,7 @@ def _lines(rng: np.random.Generator, size: int) -> np.ndarray:
 
 # %% ../../nbs/pets/07_explain.ipynb #0c0d49da
 _TEXTURES = (_stripes, _checkers, _blobs, _clouds, _wood)
+
 _DRAWN = {"noise": (_noise,), "textures": _TEXTURES, "gradients": (_gradients,), "mosaics": (_mosaics,),
           "shapes": (_shapes,), "lines": (_lines,)}
 
@@ -741,6 +763,7 @@ def _faces(count: int, size: int, seed: int) -> np.ndarray:
     chosen = np.random.default_rng(seed).permutation(len(paths))[:count]
     return np.stack([decode_photo(paths[i], size, "crop") for i in chosen])
 
+# %% ../../nbs/pets/07_explain.ipynb #3bc15a85
 def _digits(count: int, size: int, seed: int) -> np.ndarray:
     images = mnist("test")[0]
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
@@ -826,6 +849,7 @@ def neighbor_similarity(
 # %% ../../nbs/pets/07_explain.ipynb #c53c06d4
 DIRECTIONS = 64 # of the features in which photos of one breed differ most
 
+# %% ../../nbs/pets/07_explain.ipynb #a011d109
 @dataclass(frozen=True, eq=False)
 class Familiarity:
     "How far features are from those of the training photos: a Mahalanobis distance with few parameters. See `fit_familiarity`."
@@ -937,6 +961,7 @@ class ExplainedNetwork(PhotoNetwork):
             logits = torch.stack([logits[:, group].logsumexp(dim=1) for group in groups], dim=1)
         return {"logits": logits, "familiarity": self.familiarity(pooled), "evidence": evidence}
 
+# %% ../../nbs/pets/07_explain.ipynb #68f8130a
 def _squared_distances(rows: Tensor, others: Tensor) -> Tensor:
     "(N, D) and (C, D) to (N, C), by matrix products alone."
     return (rows ** 2).sum(dim=1, keepdim=True) - 2 * rows @ others.T + (others ** 2).sum(dim=1)
@@ -954,6 +979,7 @@ def explained_classifier(
     plain = image_classifier(classes, network, merge)
     return ExplainedNetwork(plain.features, plain.head.in_features, classes, plain.early, merge, directions)
 
+# %% ../../nbs/pets/07_explain.ipynb #efef99cd
 def explained(
     model: PhotoNetwork,        # Trained
     familiarity: Familiarity,   # Fitted on its features
@@ -983,6 +1009,7 @@ def features_of(
     size = course.photos.cache.size
     return {kind: pooled_features(course.model, strangers(kind, count, size, seed)) for kind in kinds}
 
+# %% ../../nbs/pets/07_explain.ipynb #385d621c
 def familiarity_of(
     course: Subject,
     decide: np.ndarray, # Rows that the network has not seen: they decide the limit
@@ -1005,6 +1032,7 @@ def known_negatives(
     patches = backgrounds(course.folder, stems, count, course.photos.cache.size, seed)
     return features_of(course, KNOWN_KINDS, count, seed) | {"backgrounds": pooled_features(course.model, patches)}
 
+# %% ../../nbs/pets/07_explain.ipynb #4f06be16
 def pet_or_not(
     pets: np.ndarray,      # (N, D) features of photos of pets
     negatives: np.ndarray, # (M, D) features of pictures without
@@ -1032,6 +1060,7 @@ def competing_scores(
             "pet or not": pet_or_not(learned, np.concatenate(list(negatives.values()))),
             "Mahalanobis": familiarity_of(course, decide).scores}
 
+# %% ../../nbs/pets/07_explain.ipynb #075b04bf
 def refused_table(
     scores: Mapping[str, Callable[[np.ndarray], np.ndarray]], # Name -> features (N, D) to scores (N,)
     decide: np.ndarray,     # (N, D) features of pets: each score's limit lets `share` of them pass
@@ -1064,6 +1093,7 @@ def _as_jpeg(photo: Image.Image, quality: int) -> Image.Image:
     photo.save(buffer, "jpeg", quality=quality)
     return Image.open(buffer).convert("RGB")
 
+# %% ../../nbs/pets/07_explain.ipynb #08ed977a
 def kept_when_altered(
     course: Subject,
     familiarity: Familiarity,
@@ -1119,6 +1149,7 @@ def head_boxes(
             boxes.append(inside)
     return np.array(rows), np.array(boxes)
 
+# %% ../../nbs/pets/07_explain.ipynb #518608fd
 def head_parts(
     course: Subject,
     rows: np.ndarray, # Photos with boxes
@@ -1179,6 +1210,7 @@ def train_head_finder(
             schedule.step()
     return finder.eval()
 
+# %% ../../nbs/pets/07_explain.ipynb #e112be43
 def mirrored(
     boxes: np.ndarray, # (N, 4) corners in [0, 1]
 ) -> np.ndarray:
@@ -1186,6 +1218,7 @@ def mirrored(
     left, top, right, bottom = boxes.T
     return np.stack([1 - right, top, 1 - left, bottom], axis=1)
 
+# %% ../../nbs/pets/07_explain.ipynb #c4458504
 def find_heads(
     finder: HeadFinder,
     maps: np.ndarray, # (N, D, h, w)
@@ -1225,6 +1258,7 @@ class BoxedPhotos:
     maps: np.ndarray        # (N, D, h, w) float16
     of_mirrored: np.ndarray # (N, D, h, w) float16 of the mirrored photos
 
+# %% ../../nbs/pets/07_explain.ipynb #83d0515c
 def boxed_photos(
     course: Subject,
     count: int | None = None, # Only the first so many; None: all
@@ -1235,6 +1269,7 @@ def boxed_photos(
     return BoxedPhotos(rows[:count], boxes[:count], feature_maps(course.model, pixels),
                        feature_maps(course.model, pixels[..., ::-1]))
 
+# %% ../../nbs/pets/07_explain.ipynb #46a4e20a
 def judge_heads(
     course: Subject,
     boxed: BoxedPhotos,
@@ -1331,6 +1366,7 @@ def trust_card(
 # %% ../../nbs/pets/07_explain.ipynb #bcbe6fc1
 def _key(words: Any) -> str: return str(words).replace(" ", "_")
 
+# %% ../../nbs/pets/07_explain.ipynb #2fac5ed9
 def map_figures(
     course: Subject,
     judge: np.ndarray, # Rows to sample from
@@ -1418,6 +1454,7 @@ def run_maps(
     course = _uses(run)
     return _finite(map_figures(course, held_out(course.photos, course.refit, run.seed)[1], run.sizes, run.seed))
 
+# %% ../../nbs/pets/07_explain.ipynb #cc3314a8
 def run_silence(
     run: Run,
 ) -> dict[str, float]:
@@ -1428,6 +1465,7 @@ def run_silence(
 @cache
 def _boxed_photos(course: Subject, count: int | None) -> BoxedPhotos: return boxed_photos(course, count)
 
+# %% ../../nbs/pets/07_explain.ipynb #adee8805
 def run_head(
     run: Run,
     loss: str,   # A key of `LOSSES`
@@ -1450,6 +1488,7 @@ _UNITS = {"looks_offset": ("pixels", "lower"), "looks_width": ("pixels", "lower"
           "cam_occlusion": ("rank correlation", "higher"),
           "agreement_random_head": ("rank correlation", "lower"), "agreement_random_layer": ("rank correlation", "lower")}
 
+# %% ../../nbs/pets/07_explain.ipynb #f3d0d548
 def summarize(
     table: pd.DataFrame, # `Results.table`: one row per run
 ) -> dict[str, dict[str, Any]]:
@@ -1463,6 +1502,7 @@ def summarize(
         if values.notna().any(): figures[name] = figure(values.dropna(), unit, better)
     return figures
 
+# %% ../../nbs/pets/07_explain.ipynb #73fcd5a8
 def experiments() -> list[Experiment]:
     "Maps, silence, and the head with two losses and three ways to mirror; three repetitions each."
     heads = [{"loss": loss, "mirror": "photos"} for loss in LOSSES]
@@ -1484,6 +1524,7 @@ class Explanation:
     familiarity: float     # Of the photo
     neighbors: np.ndarray  # Rows of the nearest training photos
 
+# %% ../../nbs/pets/07_explain.ipynb #a8736d70
 def explain_photo(
     course: Subject,
     familiarity: Familiarity,
@@ -1518,6 +1559,7 @@ def explanation_words(
     return (f"A photo of {names[labels[said.row]]}. For {names[said.label]}: logit {said.logit:.1f}, probability "
             f"{said.probability:.1%}. The photo is {door} ({said.familiarity:.2f}). Nearest training photos: {near}.")
 
+# %% ../../nbs/pets/07_explain.ipynb #499137c2
 def draw_explanation(
     course: Subject,
     said: Sequence[Explanation], # One row of pictures for each
@@ -1538,6 +1580,7 @@ def draw_explanation(
             ax.axis("off")
     return drawing
 
+# %% ../../nbs/pets/07_explain.ipynb #2c7e5440
 def explanation_explorer(
     course: Subject,
     familiarity: Familiarity,

@@ -234,11 +234,14 @@ def _judged(training: Training, train: Any, history: pd.DataFrame, best_epoch: i
 
 # %% ../../nbs/pets/03_overfitting.ipynb #a701c689
 _SHARES = ("accuracy", "balanced_accuracy", "calibration_error", "train_accuracy", "valid_balanced_accuracy")
+
 _HEADLINES = {f"{name}_{cure}" for name in ("gap", "balanced_accuracy") for cure in ("plain", "together")} | {
     "balanced_accuracy_gain_together"} # for the Scoreboard; the rest is in the table of this chapter
+
 _UNITS = {"gap": "difference of shares", "valid_gap": "difference of shares", "loss": "nats", "valid_loss": "nats",
           "best_epoch": "epoch", "cpu_seconds": "seconds", "epoch_seconds": "seconds"}
 
+# %% ../../nbs/pets/03_overfitting.ipynb #6872f1a9
 def summarize(
     table: pd.DataFrame, # `Results.table`: one row for each cure and seed
 ) -> dict[str, dict[str, Any]]:
@@ -262,6 +265,7 @@ def summarize(
     for name in found.keys() & _HEADLINES: found[name]["seed_row"] = 4
     return found
 
+# %% ../../nbs/pets/03_overfitting.ipynb #6c0c80d7
 @lru_cache(1)
 def _photos(
     per_breed: int | None, side: int, train: int | None, valid: int | None,
@@ -271,6 +275,7 @@ def _photos(
     table, decoded = species_parts(folder, per_breed, side)
     return fewer_photos(table, train, valid), decoded, folder.complete, folder.generated
 
+# %% ../../nbs/pets/03_overfitting.ipynb #4394b594
 def run_cure(
     run: Run,  # Its seed decides the initial weights and the order of the photos
     cure: str, # A key of `CURES`

@@ -137,6 +137,7 @@ def compare_classifiers(
 # %% ../../nbs/pets/06_transfer.ipynb #cf08db61
 COUNTS = (1, 2, 5, 10, 20, None)
 
+# %% ../../nbs/pets/06_transfer.ipynb #9242011c
 def few_photos(
     features: np.ndarray,  # (N, D) of all photos
     photos: LabeledPhotos,
@@ -262,6 +263,7 @@ def _frozen_layers(network: str) -> tuple[nn.Sequential, str | None]:
 DOCUMENT: list[dict[str, Any]] = [{"network": "inception_v3", "penalty": True}, {"network": "mobilenet_v2", "penalty": True},
             {"network": "mobilenet_v2", "penalty": False}]
 
+# %% ../../nbs/pets/06_transfer.ipynb #88f9d651
 def run_document(
     run: Run,
     network: str,  # "inception_v3" or "mobilenet_v2"
@@ -354,6 +356,7 @@ def fine_tune_layers(
                train_batch_norm=False,
                mixed_precision=fast_16_bits(), checkpoint=checkpoint)
 
+# %% ../../nbs/pets/06_transfer.ipynb #5e4c7a21
 def fast_16_bits() -> bool | None:
     "True on processors that multiply bfloat16 in hardware; None leaves the choice to `fit`, which takes them on CUDA."
     return True if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else None
@@ -361,6 +364,7 @@ def fast_16_bits() -> bool | None:
 # %% ../../nbs/pets/06_transfer.ipynb #813e5a7e
 VIEWS = ((192, False), (192, True), (224, False), (224, True), (256, False), (256, True))
 
+# %% ../../nbs/pets/06_transfer.ipynb #d2f24f1b
 def predict_views(
     model: PhotoNetwork,
     photos: np.ndarray,   # (N, 3, H, W) uint8
@@ -377,6 +381,7 @@ def predict_views(
             rows.append(torch.stack(said).mean(dim=0).cpu())
     return torch.cat(rows).numpy()
 
+# %% ../../nbs/pets/06_transfer.ipynb #7373ee59
 def _view(photos: Tensor, side: int, mirrored: bool) -> Tensor:
     "Photos at another size, mirrored if asked for, in the memory format that convolutions like."
     if side != photos.shape[2]:
@@ -388,6 +393,7 @@ WAYS: dict[str, tuple[int | None, Any]] = { # name -> first group that is traine
     "head only": (-1, 1e-3), "last layers": (1, 5e-4), "all, one rate": (0, 5e-4), "all, discriminative": (0, RATES),
     "gradual unfreezing": (None, RATES)}
 
+# %% ../../nbs/pets/06_transfer.ipynb #3e11c1ef
 def run_way(
     run: Run,
     way: str, # A key of `WAYS`
@@ -425,6 +431,7 @@ def five_ways() -> Experiment:
 # %% ../../nbs/pets/06_transfer.ipynb #7e1fbbd7
 SHARE, TEMPERATURE = 0.5, 0.62 # what the validation photos chose with seed 0
 
+# %% ../../nbs/pets/06_transfer.ipynb #a83db6d6
 def train_transfer(
     photos: LabeledPhotos,
     epochs: int | None = None,      # Of fine-tuning; None: what suits the scale

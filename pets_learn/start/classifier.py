@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/start/02_classifier.ipynb #2dabcfe4
 SIZE = 192 # pixels; the copies of the photos that many people have are not larger
+
 PARTS = ("train", "valid", "test")
 
+# %% ../../nbs/start/02_classifier.ipynb #c5e4c44a
 @dataclass(frozen=True, eq=False)
 class LabeledPhotos:
     "Decoded photos, the class of each, and the part that each belongs to."
@@ -89,6 +91,7 @@ class LabeledPhotos:
 # %% ../../nbs/start/02_classifier.ipynb #ee85d863
 SPLITS = ("official", "three_parts")
 
+# %% ../../nbs/start/02_classifier.ipynb #78164b9b
 def pet_photos(
     split: str = "official",        # "official" or "three_parts"
     folder: PetsFolder | None = None, # None: what `pets_learn.data.pets` finds
@@ -265,6 +268,7 @@ def photo_batches(
         batch = torch.from_numpy(np.array(photos[start:start + batch_size])).to(place).float() / 255
         yield batch.contiguous(memory_format=torch.channels_last)
 
+# %% ../../nbs/start/02_classifier.ipynb #4abd49da
 def pooled_features(
     model: PhotoNetwork,
     photos: np.ndarray,   # (N, 3, H, W) uint8
@@ -531,8 +535,10 @@ def _calibrate(model: PhotoNetwork, temperature: float) -> None:
 
 # %% ../../nbs/start/02_classifier.ipynb #fd9c50f3
 FEW = 500 # photos: with fewer, no part is large enough to judge on
+
 EPOCHS = {"mobilenet_v2": (1, 5, 8), "small": (1, 15, 30)} # of fine-tuning, at smoke, laptop and gpu scale
 
+# %% ../../nbs/start/02_classifier.ipynb #e1390b81
 def train_classifier(
     photos: LabeledPhotos,
     epochs: int | None = None,      # Of fine-tuning; None: what suits the network and the scale; 0: only the linear head
@@ -612,6 +618,7 @@ class _Tuned:
     share: float = 0.0
     tables: dict[str, pd.DataFrame] = field(default_factory=dict) # All shares, where there was a choice
 
+# %% ../../nbs/start/02_classifier.ipynb #76bb64cd
 def _tuned(model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None) -> _Tuned:
     "Fine-tune, and leave the network with the share of it that is best on the validation part."
     before = _state(model)
@@ -772,6 +779,7 @@ def classifier_facts(
             "figures": figures, "provenance": provenance, "classes": list(SPECIES) if merge else list(photos.classes),
             "preprocessing": trained.preprocessing or Preprocessing(photos.cache.size, "crop")}
 
+# %% ../../nbs/start/02_classifier.ipynb #0310ace0
 def _license(photos: LabeledPhotos) -> str:
     if photos.generated: return "Apache-2.0, as the drawings it was trained on"
     if photos.name == "Oxford-IIIT Pet": return f"{PETS_LICENSE}, as the photos it was trained on"
