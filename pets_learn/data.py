@@ -1167,6 +1167,8 @@ def _parse_pair(line: str) -> tuple[_Face, _Face, bool]:
     elif len(fields) == 4: person, one, other, two = fields
     else: raise ValueError(f"{len(fields)} fields")
     if not all(re.fullmatch(r"[\w-]+", name) for name in (person, other)): raise ValueError("a strange name")
+    for number in (one, two):
+        if not re.fullmatch(r"\d+", number, re.ASCII): raise ValueError(f"{number[:20]!r} is no number of a photo")
     return (person, int(one)), (other, int(two)), len(fields) == 3
 
 # %% ../nbs/workshop/02_data.ipynb #0a26bce0
@@ -1218,7 +1220,9 @@ def _match_pairs(path: Path, faces: dict[_Face, Path]) -> tuple[list[tuple[Path,
         try:
             one, two, same = _parse_pair(line)
             pairs.append((faces[one], faces[two], same))
-        except KeyError as error: left_out.append(f"{path.name} line {number}: {error.args[0]} is not here")
+        except KeyError as error:
+            person, photo = error.args[0]
+            left_out.append(f"{path.name} line {number}: photo {photo} of {person} is not here")
         except ValueError as error: left_out.append(f"{path.name} line {number}: no pair ({error}): {line[:40]!r}")
     return pairs, left_out
 

@@ -78,8 +78,8 @@ def test_to_gray_wants_color(shape):
 
 
 @pytest.mark.parametrize("line, why", [
-    ("A\t1\t2\t3\t4", "5 fields"), ("A", "1 fields"), ("A\tx\t2", "invalid literal"), ("Nobody\t1\t2", "is not here"),
-    ("../etc\t1\t2", "strange name"), ("A\t1\tNobody\t2", "is not here")])
+    ("A\t1\t2\t3\t4", "5 fields"), ("A", "1 fields"), ("A\tx\t2", "'x' is no number of a photo"),
+    ("Nobody\t1\t2", "photo 1 of Nobody is not here"), ("../etc\t1\t2", "strange name"), ("A\t1\tNobody\t2", "is not here")])
 def test_a_line_that_is_no_pair_is_listed(folder, store, tmp_path, line, why):
     first = folder.pairs("train")[0][0][0]
     good = f"{first.parent.name}\t1\t2"

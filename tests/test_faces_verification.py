@@ -18,7 +18,7 @@ from pets_learn.exercises import exercise_problems
 from pets_learn.faces import pairs as fp
 from pets_learn.faces import siamese as fs
 from pets_learn.faces import verification as fv
-from pets_learn.run import BadSetting
+from pets_learn.run import BadSetting, read_record
 
 drawn_scores = st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=40)
 
@@ -464,3 +464,11 @@ def test_the_bar_on_real_faces():
         patch.setattr(fv, "sizes", lambda: fv.scale(components=((200,), (200,), (200,))))
         judged = fv.judge(fv.choose_classical(parts, "lbp_wccn")[0], parts)
     assert judged.rates.accuracy > 0.75 and fv.area_under_curve(judged.scores, test.same) > 0.87
+
+
+def test_the_recorded_best_reaches_its_bar():
+    figures = read_record("faces/verification", "laptop")["figures"]
+    best, area, classical = (figures[name] for name in ("fused_accuracy", "fused_auc", "lbp_wccn_accuracy"))
+    assert best["n"] == area["n"] == classical["n"] == 3, "three splits each"
+    assert best["mean"] >= 0.82 and area["mean"] >= 0.89
+    assert classical["mean"] >= 0.75 and best["mean"] - classical["mean"] >= 0.04

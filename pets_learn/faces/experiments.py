@@ -279,8 +279,8 @@ def _run(run: Run, **settings: Any) -> dict[str, float]:
 def kept_probabilities(
     run: Run, # From `planned`
 ) -> dict[str, np.ndarray]:
-    "What the network of a run said of the \"valid\" and the \"test\" pairs, (P,) probabilities of same; empty if it is not done."
-    if not (run.folder/"run.json").is_file(): return {}
+    "What the network of a run said of the \"valid\" and the \"test\" pairs, (P,) probabilities of same; {} if it is not there."
+    if not (run.folder/"run.json").is_file() or not (run.folder/"probabilities.npz").is_file(): return {}
     with np.load(run.folder/"probabilities.npz") as kept: return {name: kept[name] for name in kept.files}
 
 # %% ../../nbs/faces/03_experiments.ipynb #d0cb9cb8

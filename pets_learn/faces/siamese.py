@@ -568,7 +568,8 @@ def run_lesson(
     run: Run,    # From the runner
     lesson: str, # A name in `LESSONS`
 ) -> dict[str, float]:
-    "One lesson with one seed: areas, accuracies with and without mirror images, processor seconds."
+    "One lesson with one seed: areas, accuracies, processor seconds. Raises `BadSetting` for an unknown lesson."
+    if lesson not in LESSONS: raise BadSetting(f"there is no lesson {lesson!r}; use one of {', '.join(LESSONS)}")
     return _taught(run, LESSONS[lesson], run.sizes.seen)
 
 def run_long(

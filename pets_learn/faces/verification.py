@@ -540,7 +540,9 @@ def run_verification(
     run: Run,
     method: str, # A key of `METHODS`, "network", or "fused"
 ) -> dict[str, float]:
-    "Fit and choose without the test pairs, judge on them."
+    "Fit and choose without the test pairs, judge on them. Raises `BadSetting` for another method."
+    if method not in (known := (*METHODS, "network", "fused")):
+        raise BadSetting(f"method is {method!r}; use one of {', '.join(known)}")
     parts, s = _noted(run), run.sizes
     scorer, chosen = _scorer(method, parts, run.seed, run.place.parents[2])
     ways = n_way_table(scorer, parts.store, parts.test, s.ways, s.trials, s.repeats, run.seed)
