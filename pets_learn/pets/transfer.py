@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..batches import Augmentation, affine_matrices, dataloaders, warp
 from ..experiments import Experiment, Recipe, Run, grid
 from .architectures import copy_weights, enliven, inception_v3
+from .cnn import initialize_as_keras
 from ..run import BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, scale, seed_everything
 from pets_learn.start.classifier import (
     IMAGENET_BREEDS, LabeledPhotos, PhotoNetwork, TrainedClassifier, best_temperature, blend, choose_share, choose_strength,
@@ -172,9 +173,11 @@ def seed_head(
     side: int = 7,       # Of the maps, in positions
     classes: int = 37,   # Outputs
 ) -> nn.Sequential:
-    "The seed document's head on maps: (N, channels, side, side) to logits (N, classes). Batch normalization as Keras sets it."
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 1024), nn.ReLU(),
+    "The seed document's head on maps: (N, channels, side, side) to logits (N, classes). Weights and normalization as in Keras."
+    head = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 1024), nn.ReLU(),
                          nn.BatchNorm1d(1024, eps=1e-3, momentum=0.01), nn.Dropout(0.7), nn.Linear(1024, classes))
+    initialize_as_keras(head)
+    return head
 
 # %% ../../nbs/pets/06_transfer.ipynb #869ce606
 def elastic_penalty(
@@ -532,6 +535,8 @@ def summarize(
 ) -> dict[str, dict[str, Any]]:
     "Means and ranges over the seeds, named `<split>_<figure>`."
     beside: dict[str, Any] = {"three_parts_accuracy": {"seed_figure": 0.7, "seed_row": 7},  # the document's: validation, 70 to 30
+                              "three_parts_training_seconds": {"seed_figure": 3600, "seed_row": 7},
+                              "official_training_seconds": {"seed_figure": 3600, "seed_row": 7},
                               "official_accuracy": {"seed_row": 7}}
     return {f"{split}_{name}": figure(rows[name], *_UNITS.get(name, ("share", "higher")), **beside.get(f"{split}_{name}", {}))
             for split, rows in table.groupby("split") for name in table.columns.difference(["split", "seed", "seconds"])}
