@@ -179,6 +179,14 @@ def test_the_recipe_of_cures_against_overfitting(place, capsys):
     assert code == 2 and "no cure 'prayer'" in err and "Traceback" not in err
 
 
+def test_the_linear_recipe_takes_a_folder_and_learns_it(place, colors, capsys):
+    code, out, _ = run(capsys, "train", "colors", "--recipe", "linear", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["classes"] == ["blue", "red"] and facts["extra"]["recipe"] == "linear"
+    assert facts["figures"]["accuracy"]["value"] > 0.8 and facts["provenance"]["choices"]["strength"] > 0
+    assert run(capsys, "predict", colors / "red", "--model", "models/colors")[0] == 0
+
+
 @pytest.mark.parametrize(("recipe", "builder"), [("breeds_today", "breed_resnet"), ("breeds_document", "breed_cnn")])
 def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, recipe, builder):
     (place / "train.toml").write_text(f'recipe = "{recipe}"\nseen = 16\n')

@@ -11,11 +11,15 @@ import pytest
 from PIL import Image
 
 import pets_learn
-from pets_learn.data import read_pets
+from pets_learn.data import home, read_pets
 from pets_learn.deploy import check_model, load_classifier
+from pets_learn.pets import shipped
 from pets_learn.pets.dataset import photo_table
+from pets_learn.pets.explain import KINDS, strangers
+from pets_learn.run import read_record
 
 FOLDER = Path(pets_learn.__file__).parent / "shipped" / "breeds"
+NOT_DRAWN = {"faces": "lfw/lfw-125", "digits": "mnist"}  # kinds of strangers that are no work of the library, and their folders
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +49,29 @@ def test_it_gives_familiarity_and_evidence(classifier):
     np.testing.assert_allclose(bias, np.broadcast_to(bias[:1], bias.shape), atol=1e-2)
 
 
-def test_what_is_no_pet_is_turned_away(classifier, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_pet_is_turned_away(classifier, kind):
+    if kind in NOT_DRAWN and not (home() / NOT_DRAWN[kind]).is_dir():
+        pytest.skip(f"there are no {kind} here")
+    pictures = strangers(kind, 40, classifier.preprocessing.size)
+    _, known = shipped.ask_file(classifier, pictures)
+    assert len(known) == 40 and known.mean() <= 0.1, "at least nine of ten are turned away"
+
+
+def test_pictures_that_are_no_pets_get_no_breed(classifier, tmp_path):
     rng = np.random.default_rng(0)
     for name, values in {"noise": rng.integers(0, 256, (300, 400, 3)), "gray": np.full((300, 400, 3), 128)}.items():
         Image.fromarray(values.astype(np.uint8)).save(tmp_path / f"{name}.png")
     assert [answer.verdict for answer in classifier.answer(sorted(tmp_path.iterdir()))] == ["unfamiliar"] * 2
+
+
+def test_its_page_on_trust_says_what_was_recorded():
+    page, figures = (FOLDER / "TRUST.md").read_text(encoding="utf-8"), read_record("pets/shipped", "laptop")["figures"]
+    for kind in KINDS:
+        assert f"- {kind}: {figures[f'refused_{kind}']['mean']:.1%}" in page and figures[f"refused_{kind}"]["mean"] >= 0.9
+    for name in ("kept", "coverage", "kept_and_sure", "answered_accuracy", "ece", "error_least_pet_area"):
+        assert f"{figures[name]['mean']:.1%}" in page, name
+    assert figures["kept"]["mean"] >= 0.95 and "## Not for" in page and "| staffordshire_bull_terrier |" in page
 
 
 def test_command_answers_with_it_and_imports_little(tmp_path):

@@ -16,13 +16,16 @@ import torch
 from torch import nn
 
 from ..deploy import Classifier, Preprocessing, save_compact, save_model
-from .explain import Subject, choose_least_probability, explained, familiarity_of, held_out
+from pets_learn.pets.explain import (
+    KINDS, Subject, calibration_error, choose_least_probability, error_by_quarter, explained, familiarity_of, held_out,
+    honest_error, photo_properties, strangers,
+)
 from .dataset import SPECIES
 from ..start.classifier import species_outputs
 from ..training import Judgment, judge
 
 # %% auto #0
-__all__ = ['ship', 'compare', 'fold_batch_norms']
+__all__ = ['ship', 'compare', 'ask_file', 'trust_figures', 'fold_batch_norms']
 
 # %% ../../nbs/pets/08_shipped.ipynb #f1bef7a0
 def ship(
@@ -60,6 +63,41 @@ def compare(
     said = np.concatenate([classifier.probabilities(np.array(photos[rows[i:i + 64]])) for i in range(0, len(rows), 64)])
     before = course.probabilities[rows]
     return judge(before, labels), judge(said, labels), float(np.abs(before - said).max())
+
+# %% ../../nbs/pets/08_shipped.ipynb #d2404bf9
+def ask_file(
+    classifier: Classifier, # One that `ship` made
+    photos: np.ndarray,     # (N, 3, H, W) uint8
+) -> tuple[np.ndarray, np.ndarray]:
+    "What the file says of photos: probabilities, (N, C), and which ones it finds familiar, (N,) bool."
+    parts = [classifier.preprocessing.to_input(np.array(photos[i:i + 64])) for i in range(0, len(photos), 64)]
+    said = [classifier.run.named(part, ["probabilities", "familiarity"]) for part in parts] # type: ignore[attr-defined]
+    probabilities, familiarity = (np.concatenate(column) for column in zip(*said, strict=True))
+    return probabilities, familiarity >= classifier.facts["thresholds"]["familiarity"]
+
+# %% ../../nbs/pets/08_shipped.ipynb #bd12db3e
+def trust_figures(
+    course: Subject,        # Photos, breeds and outlines; its network is not asked
+    classifier: Classifier, # One that `ship` made
+    rows: np.ndarray,       # Photos that decided nothing
+    count: int,             # Pictures of each kind that is no pet
+) -> dict[str, float]:
+    """What a person should know before trusting the file, by the names that `trust_card` takes; all are shares.
+
+    `coverage` and `answered_accuracy` are about the limit of probability alone, `kept` about familiarity alone,
+    `kept_and_sure` and `sure_accuracy` about both.
+    """
+    photos, labels = course.photos.cache.photos, course.photos.labels[rows]
+    said, known = ask_file(classifier, photos[rows])
+    right, sure = said.argmax(axis=1) == labels, said.max(axis=1) >= classifier.facts["thresholds"]["probability"]
+    area = error_by_quarter(photo_properties(course, rows)[["pet_area"]], ~right).loc["pet_area"]
+    refused = {f"refused_{kind}": 1 - ask_file(classifier, strangers(kind, count, photos.shape[-1]))[1].mean() for kind in KINDS}
+    both = known & sure
+    return refused | {
+        "ece": calibration_error(said, labels), "ece_honest": honest_error(said), "coverage": sure.mean(), "kept": known.mean(),
+        "answered_accuracy": right[sure].mean() if sure.any() else 0.0, "kept_and_sure": both.mean(),
+        "sure_accuracy": right[both].mean() if both.any() else 0.0,
+        "error_least_pet_area": area.least, "error_most_pet_area": area.most}
 
 # %% ../../nbs/pets/08_shipped.ipynb #ca4222f8
 def fold_batch_norms(

@@ -33,8 +33,8 @@ __all__ = ['EPOCHS', 'COUNTS', 'DOCUMENT', 'RATES', 'AUGMENTATION', 'VIEWS', 'WA
            'strongest_maps', 'layer_features', 'compare_classifiers', 'few_photos', 'mixed7_layers', 'seed_head',
            'elastic_penalty', 'pretrained_mixed7', 'feature_maps', 'train_on_maps', 'run_document',
            'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'fast_16_bits', 'predict_views', 'run_way',
-           'summarize_ways', 'five_ways', 'train_transfer', 'recipes', 'headline', 'run_transfer', 'summarize',
-           'experiments', 'shifted']
+           'summarize_ways', 'five_ways', 'train_transfer', 'train_linear', 'recipes', 'headline', 'run_transfer',
+           'summarize', 'experiments', 'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -492,11 +492,31 @@ def _decide(
     return {"share": share, "temperature": best_temperature(said, photos.labels[valid])}, table
 
 # %% ../../nbs/pets/06_transfer.ipynb #5d0a71c3
+def train_linear(
+    photos: LabeledPhotos,
+    seed: int = 0,                  # Of the head's first weights, which are replaced
+    checkpoint: Path | None = None, # Not used: there is nothing worth keeping halfway
+) -> TrainedClassifier:
+    "Only a linear head, on pretrained features that stay as they are. The validation photos choose its strength."
+    started = time.perf_counter()
+    seed_everything(seed)
+    model, weights = starting_network(len(photos.classes))
+    model = model.to(device()).to(memory_format=torch.channels_last)
+    features, both, test = pooled_features(model, photos.cache.photos), photos.rows("train", "valid"), photos.rows("test")
+    strength, table = choose_strength(features, photos)
+    head = linear_head(features[both], photos.labels[both], strength)
+    set_head(model, head)
+    said = head_probabilities(head, features[test], len(photos.classes))
+    return TrainedClassifier(model.eval(), photos, weights, seed, test, said, {"strength": strength, "refit": True},
+                             tables={"strength": table}, seconds=time.perf_counter() - started)
+
+# %% ../../nbs/pets/06_transfer.ipynb #25b75f41
 def recipes() -> list[Recipe]:
-    "This chapter's way to train, for `pets-learn train`."
+    "This chapter's recipe and its baseline, for `pets-learn train`."
     summary = "a linear head on pretrained features, all layers fine-tuned from there, and halfway back"
     tasks = ("breeds", "species", "folder")
-    return [Recipe("transfer", summary, tasks, train_transfer, {"epochs": None, "decide": True})]
+    return [Recipe("transfer", summary, tasks, train_transfer, {"epochs": None, "decide": True}),
+            Recipe("linear", "a linear head on pretrained features that stay as they are", tasks, train_linear, {})]
 
 # %% ../../nbs/pets/06_transfer.ipynb #68d82466
 def headline(
