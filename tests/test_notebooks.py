@@ -29,8 +29,8 @@ def stride() -> float:
     """Seconds of processor time for a little training: a processor of half the speed may take twice as long for a chapter."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    layers = (nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
-    network, photos = nn.Sequential(*layers), torch.rand(16, 3, 64, 64)
+    convolutions = (nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU())
+    network, photos = nn.Sequential(*convolutions, nn.Flatten(), nn.LazyLinear(10)), torch.rand(16, 3, 64, 64)
     network(photos)
     started = time.process_time()
     for _ in range(40):
