@@ -403,7 +403,9 @@ def augment(
     if augmentation.colors:
         ranges = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
         photos = recolor(photos, *(1 + limit * spread[:, 7 + i] for i, limit in enumerate(ranges)))
-    if augmentation.moves: return warp(photos, _drawn_matrices(augmentation, spread, flip, photos), augmentation.fill)
+    if augmentation.moves:
+        moved = warp(photos, _drawn_matrices(augmentation, spread, flip, photos), augmentation.fill)
+        return moved.clamp(0, 1)  # four weights, each rounded, may add up to a little more than 1
     if augmentation.flip: return torch.where(flip[:, None, None, None], photos.flip(-1), photos)
     return photos
 

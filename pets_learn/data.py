@@ -1054,7 +1054,7 @@ def pets(
 
     Raises `MissingData`, which says how to provide it, when it is nowhere and cannot be downloaded.
     """
-    if root is None and _smoke(): return stand_in_pets(photos_per_breed=6)  # enough of each for three parts
+    if root is None and _smoke(): return stand_in_pets(photos_per_breed=5, short_side=80)  # enough of each for three parts
     where = home() if root is None else Path(root)
     found, reason = _find_pets(where), ""
     if found is None and root is None and download: found, reason = _provide(_find_pets, _download_pets, "oxford-iiit-pet")

@@ -365,16 +365,17 @@ def _fail(run: Run, error: str) -> None:
     _note(run, "fail")
 
 # %% ../nbs/workshop/11_experiments.ipynb #c04fbcab
-def _imported(source: str, package: str) -> set[str]:
+@cache
+def _imported(source: str, package: str) -> frozenset[str]:
     "Names of modules, and of what may be modules, that a source imports; `package` is that of its module."
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
             base = ".".join(filter(None, [above if node.level else "", node.module]))
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 # %% ../nbs/workshop/11_experiments.ipynb #a2284ddf
 def _sources(name: str, found: dict[str, str]) -> dict[str, str]:

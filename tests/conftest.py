@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# What tests and notebooks at smoke scale compute is too small to share between threads: a second one only waits, busily,
+# and doubles the processor time. Set before PyTorch is loaded; a test that wants two threads asks for them itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

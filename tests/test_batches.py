@@ -529,6 +529,12 @@ def test_each_range_changes_photos_and_is_repeatable(ranges: dict[str, float], f
     assert not torch.equal(changed, augment(photos, Augmentation(fill=fill, **ranges), seeded(2)))
 
 
+def test_white_does_not_get_whiter() -> None:
+    """The four weights of a pixel, each rounded, may add up to a little more than 1."""
+    turned = augment(torch.ones(16, 3, 33, 33), Augmentation(rotation=30), seeded())
+    assert turned.max() == 1
+
+
 def test_constant_photo_stays_constant_unless_filled_with_zeros() -> None:
     white = torch.ones(6, 3, 10, 10)
     for fill in ("nearest", "reflect"):

@@ -92,6 +92,15 @@ def test_training_is_repeatable_and_keeps_its_choices(photos):
     assert 0 <= decided.choices["share"] <= 1 and "share" in decided.tables
 
 
+def test_every_kind_of_classifier_tells_clear_classes_apart(photos):
+    """The chapter leaves the forest out at smoke scale."""
+    labels = photos.labels
+    features = np.random.default_rng(0).normal(size=(len(labels), 40)) + 6 * np.eye(len(photos.classes), 40)[labels]
+    compared = transfer.compare_classifiers(features.astype(np.float32), photos)
+    assert len(compared) == 5 and "random forest" in compared.index
+    assert (compared.test > 0.8).all() and (compared.valid > 0.8).all(), compared
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_experiments_run_at_smoke_scale(number, tmp_path):
     experiment = transfer.experiments()[number]

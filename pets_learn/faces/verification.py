@@ -64,7 +64,7 @@ class FaceParts:
 def sizes() -> Scale:
     "The chapter's sizes at this scale."
     return scale(people=(80, None, None), components=((5, 10, 20), (50, 100, 200, 300, 400), (50, 100, 200, 300, 400)),
-                 repeats=(60, 1000, 1000), trials=(60, 2000, 2000), ways=((2, 5), (2, 5, 10, 20), (2, 5, 10, 20)))
+                 repeats=(40, 1000, 1000), trials=(30, 2000, 2000), ways=((2, 5), (2, 5, 10, 20), (2, 5, 10, 20)))
 
 # %% ../../nbs/faces/04_verification.ipynb #ead94e43
 @cache

@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 # %% ../../nbs/pets/07_explain.ipynb #fc4b83eb
 def sizes() -> Scale:
     "The chapter's sizes at the scale of the machine."
-    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(12, 200, 1000),
-                 mapped=(6, 250, 1000), hidden=(3, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
+    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(8, 200, 1000),
+                 mapped=(4, 250, 1000), hidden=(2, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
 
 def _saved_classifier() -> Path | None:
     "A classifier of breeds beside the notebook, or at the top of the checkout."

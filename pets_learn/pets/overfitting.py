@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/pets/03_overfitting.ipynb #13f224f4
 def sizes() -> Scale:
     "This chapter's sizes at the scale of the machine; `train` and `valid` count photos of a breed."
-    return scale(epochs=(2, 8, 30), side=(64, 75, 150), per_breed=(6, None, None),
+    return scale(epochs=(1, 8, 30), side=(48, 75, 150), per_breed=(6, None, None),
                  train=(3, 60, None), valid=(1, 20, None))
 
 # %% ../../nbs/pets/03_overfitting.ipynb #5a593be2

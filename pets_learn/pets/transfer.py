@@ -46,8 +46,9 @@ EPOCHS = (1, 5, 12)   # of fine-tuning at smoke, laptop and gpu scale
 
 def sizes() -> Scale:
     "What this chapter takes at the scale of the machine: epochs, photos of each breed in each list, sides in pixels."
-    return scale(epochs=EPOCHS, per_breed=(4, None, None), few=(4, 20, None), head_epochs=(1, 5, 50), draws=(2, 5, 5),
-                 side=(64, 224, 224), shifted=(20, 740, None), way_epochs=(1, 4, 8), way_side=(48, 112, 224))
+    return scale(epochs=EPOCHS, per_breed=(4, None, None), few=(2, 20, None), head_epochs=(1, 5, 50), draws=(2, 5, 5),
+                 side=(48, 224, 224), document_side=(75, 150, 150), shifted=(20, 740, None), way_epochs=(1, 4, 8),
+                 way_side=(32, 112, 224))
 
 @cache
 def _photos(split: str, per_breed: int | None, side: int) -> LabeledPhotos: return pet_photos(split, None, per_breed, side)
@@ -278,7 +279,7 @@ def run_document(
     Where the network has no ImageNet weights, fewer photos are taken, and `pretrained` is 0. Raises `BadSetting` for any
     other network.
     """
-    photos = pet_photos(per_breed=run.sizes.per_breed, size=150)
+    photos = pet_photos(per_breed=run.sizes.per_breed, size=run.sizes.document_side)
     run.uses("Oxford-IIIT Pet", len(photos.cache), photos.complete, photos.generated)
     seed_everything(run.seed)
     layers, weights = _frozen_layers(network)
@@ -547,7 +548,8 @@ def run_transfer(
     trained = train_transfer(photos, run.sizes.epochs, run.seed, run.checkpoint, decide=False)
     if trained.history is not None: run.keep_history(trained.history)
     save_classifier(trained, run.folder/"breeds", "breeds")
-    return headline(trained, predict_views(trained.model, photos.cache.photos[trained.tested]))
+    views = [(side * run.sizes.side // 224, mirrored) for side, mirrored in VIEWS]
+    return headline(trained, predict_views(trained.model, photos.cache.photos[trained.tested], views))
 
 # %% ../../nbs/pets/06_transfer.ipynb #a417e6b0
 def summarize(
