@@ -12,11 +12,11 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 
 from pets_learn import show
-from pets_learn.deploy import load_model
+from pets_learn.deploy import load_classifier, load_model
 from pets_learn.experiments import run_experiment
 from pets_learn.pets import breeds
 from pets_learn.run import BadSetting, seed_everything
-from pets_learn.start.classifier import species_outputs
+from pets_learn.start.classifier import merged, save_classifier, species_outputs
 
 FIGURE_8 = [  # output, parameters; ReLU is counted as a part of its convolution
     ("Conv2d", (32, 148, 148), 896), ("MaxPool2d", (32, 74, 74), 0),
@@ -267,6 +267,17 @@ def test_ratios_are_those_of_each_seed():
     assert figures["official_ratio"]["mean"] == pytest.approx(2.5) and figures["official_ratio"]["n"] == 2
     assert figures["official_time_ratio"]["min"] == pytest.approx(0.9)
     assert "official_ratio" not in breeds.summarize(table[table.network == "today"])
+
+
+def test_recipe_is_saved_for_species(photos, tmp_path):
+    """Its builder knows nothing of merging outputs."""
+    today, _ = breeds.recipes()
+    trained = today.train(photos, seen=40, seed=0, checkpoint=None)
+    folder = save_classifier(trained, tmp_path / "species", "species")
+    asked = trained.photos.cache.photos[trained.tested[:6]]
+    expected = merged(trained.probabilities[:6], species_outputs(trained.photos.classes))
+    np.testing.assert_allclose(load_classifier(folder).probabilities(asked), expected, atol=1e-4)
+    assert list(load_classifier(folder).classes) == ["cat", "dog"]
 
 
 # --- species first --------------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ from torch.testing import assert_close
 from torchvision.models import inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from pets_learn.deploy import load_classifier, load_model
 from pets_learn.exercises import exercise_problems
 from pets_learn.experiments import run_experiment
 from pets_learn.pets import transfer
 from pets_learn.pets.architectures import copy_weights, enliven
 from pets_learn.pets.architectures import inception_v3 as our_inception
-from pets_learn.run import BadSetting
-from pets_learn.start.classifier import image_classifier, layer_groups
+from pets_learn.run import BadSetting, seed_everything
+from pets_learn.start.classifier import image_classifier, layer_groups, merged, save_classifier, species_outputs
 
 pytestmark = pytest.mark.usefixtures("smoke")
 
@@ -99,6 +100,45 @@ def test_every_kind_of_classifier_tells_clear_classes_apart(photos):
     compared = transfer.compare_classifiers(features.astype(np.float32), photos)
     assert len(compared) == 5 and "random forest" in compared.index
     assert (compared.test > 0.8).all() and (compared.valid > 0.8).all(), compared
+
+
+def test_document_is_a_recipe_whose_model_is_saved_for_species(photos, tmp_path):
+    trained = transfer.train_document(photos, 1, checkpoint=tmp_path / "stopped", network="mobilenet_v2", penalty=False)
+    assert trained.weights is None and trained.arguments["network"] == "small" and len(trained.history) == 1
+    folder = save_classifier(trained, tmp_path / "species", "species")
+    asked = trained.photos.cache.photos[trained.tested[:6]]
+    expected = merged(trained.probabilities[:6], species_outputs(trained.photos.classes))
+    np.testing.assert_allclose(load_classifier(folder).probabilities(asked), expected, atol=1e-4)
+    with torch.inference_mode():
+        again = load_model(folder).model(torch.from_numpy(np.array(asked)) / 255).softmax(1)
+    np.testing.assert_allclose(again, expected, atol=1e-4)
+
+
+def test_document_with_inception_tunes_its_last_block(photos):
+    seed_everything(0)
+    before, _ = transfer.pretrained_mixed7()  # the random layers that the next line begins with
+    trained = transfer.train_document(photos, 1, seed=0)
+    for number, (old, new) in enumerate(zip(before, trained.model.layers, strict=True)):
+        same = all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+        assert same == (number < 14 or not list(old.parameters())), f"layer {number}"
+    assert trained.arguments == {"network": "inception_v3", "channels": 768, "positions": 3, "classes": 37}
+    assert len(trained.history) == 2 and trained.probabilities.shape == (len(trained.tested), 37)
+    assert not any(layer.training for layer in trained.model.modules())
+    fresh = transfer.document_network(**trained.arguments)
+    fresh.load_state_dict(trained.model.state_dict())
+    photo = torch.rand(2, 3, 75, 75)
+    with torch.inference_mode():
+        assert_close(fresh.eval()(photo), trained.model(photo))
+
+
+@pytest.mark.parametrize("way", ["gradual unfreezing", "head only"])
+def test_ways_are_a_recipe(photos, way, tmp_path):
+    trained = transfer.train_way(photos, 1, seed=2, checkpoint=tmp_path, way=way)
+    again = transfer.train_way(photos, 1, seed=2, way=way)
+    np.testing.assert_array_equal(trained.probabilities, again.probabilities)
+    assert trained.choices == {"way": way, "epochs": 1}
+    with pytest.raises(BadSetting, match="no way 'sideways'"):
+        transfer.train_way(photos, 1, way="sideways")
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])

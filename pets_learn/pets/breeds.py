@@ -39,7 +39,7 @@ __all__ = ['FIGURE_7', 'MILD', 'DOCUMENT', 'BARE', 'NETWORKS', 'sizes', 'breed_c
 # %% ../../nbs/pets/04_breeds.ipynb #b26069ab
 def sizes() -> Scale:
     "Photos that each network sees in its training, sides in pixels and widths of layers at the scale of the machine."
-    return scale(document_seen=(64, 60_000, 240_000), today_seen=(64, 180_000, 720_000), bare_seen=(64, 18_000, 60_000),
+    return scale(document_seen=(32, 60_000, 240_000), today_seen=(64, 180_000, 720_000), bare_seen=(64, 18_000, 60_000),
                  side=(64, 128, 192), start_side=(32, 64, 96), widths=((8, 8), (32, 64, 128, 256), (64, 128, 256, 512)),
                  counts=((1, 1), (1, 1, 2, 2), (2, 2, 2, 2)), per_breed=(4, None, None))
 

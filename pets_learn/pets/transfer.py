@@ -19,22 +19,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Augmentation, affine_matrices, dataloaders, warp
+from ..deploy import Preprocessing, architecture
 from ..experiments import Experiment, Recipe, Run, grid
 from .architectures import copy_weights, enliven, inception_v3
 from .cnn import initialize_as_keras
 from ..run import BadSetting, Scale, device, evaluation_mode, figure, keep_freed_memory, scale, seed_everything
-from pets_learn.start.classifier import (
+from ..start.classifier import (
     IMAGENET_BREEDS, LabeledPhotos, PhotoNetwork, TrainedClassifier, best_temperature, blend, choose_share, choose_strength,
-    head_probabilities, layer_groups, linear_head, pet_photos, photo_batches, pooled_features, set_head, starting_network,
-    with_more_training)
+    head_probabilities, image_classifier, layer_groups, linear_head, pet_photos, photo_batches, pooled_features, set_head,
+    starting_network, with_more_training)
 
 # %% auto #0
 __all__ = ['EPOCHS', 'COUNTS', 'DOCUMENT', 'RATES', 'AUGMENTATION', 'VIEWS', 'WAYS', 'SHARE', 'TEMPERATURE', 'SHIFTS', 'sizes',
            'strongest_maps', 'layer_features', 'compare_classifiers', 'few_photos', 'mixed7_layers', 'seed_head',
            'elastic_penalty', 'pretrained_mixed7', 'feature_maps', 'train_on_maps', 'run_document',
            'summarize_document', 'documents_pipeline', 'fine_tune_layers', 'fast_16_bits', 'predict_views', 'run_way',
-           'summarize_ways', 'five_ways', 'train_transfer', 'train_linear', 'recipes', 'headline', 'run_transfer',
-           'summarize', 'experiments', 'shifted']
+           'summarize_ways', 'five_ways', 'train_transfer', 'train_linear', 'train_way', 'DocumentNetwork',
+           'document_network', 'train_document', 'recipes', 'headline', 'run_transfer', 'summarize', 'experiments',
+           'shifted']
 
 # %% ../../nbs/pets/06_transfer.ipynb #f9d502fd
 if TYPE_CHECKING:
@@ -229,6 +231,7 @@ def train_on_maps(
     epochs: int,
     penalized: Tensor | None = None, # A weight with an `elastic_penalty`
     learning_rate: float = 1e-4,
+    checkpoint: Path | None = None,  # Folder for an interrupted training to go on from
 ) -> Training:
     "Adam in batches of 32 on ready maps; the rate falls to a fifth when the validation loss has not fallen for two epochs."
     from fastai.data.core import DataLoaders
@@ -242,7 +245,7 @@ def train_on_maps(
     model, y = model.to(device()), torch.as_tensor(labels)
     parts = [TensorDataset(maps[list(rows)].float(), y[list(rows)]) for rows in (train, valid)]
     dls = DataLoaders.from_dsets(*parts, bs=32, num_workers=0, device=device())
-    return fit(model, dls, loss, epochs, learning_rate, "adam", [accuracy], plateau=2, factor=0.2)
+    return fit(model, dls, loss, epochs, learning_rate, "adam", [accuracy], plateau=2, factor=0.2, checkpoint=checkpoint)
 
 # %% ../../nbs/pets/06_transfer.ipynb #59f93175
 class _ImageNetScale(nn.Module):
@@ -285,16 +288,27 @@ def run_document(
     layers, weights = _frozen_layers(network)
     rows = photos.rows("train", "valid")
     if weights is None: rows = _first_of_each(rows, photos.labels, run.sizes.few)
+    _, found, _ = _document_head(layers, photos, rows, network == "inception_v3", penalty, run.sizes.head_epochs)
+    return found | {"pretrained": float(weights is not None), "photos": float(len(rows))}
+
+# %% ../../nbs/pets/06_transfer.ipynb #b210bb2e
+def _document_head(
+    layers: nn.Sequential, photos: LabeledPhotos, rows: np.ndarray, tune: bool, penalty: bool, epochs: int,
+    checkpoint: Path | None = None,
+) -> tuple[nn.Sequential, dict[str, float], pd.DataFrame]:
+    "The trained head, its figures and its history; with `tune` the last of the layers has learned as well, in place."
     train, valid = (np.flatnonzero(photos.parts[rows] == part).tolist() for part in ("train", "valid"))
-    below = feature_maps(layers[:-1], photos.cache.photos[rows]) if network == "inception_v3" else None
+    below = feature_maps(layers[:-1], photos.cache.photos[rows]) if tune else None
     maps = feature_maps(layers, photos.cache.photos[rows]) if below is None else _through(layers[-1], below)
     head, y = seed_head(maps.shape[1], maps.shape[2], len(photos.classes)), photos.labels[rows]
     penalized: Any = head[1].weight if penalty else None
-    found = _last_epoch(train_on_maps(head, maps, y, train, valid, run.sizes.head_epochs, penalized), head, "")
+    first = train_on_maps(head, maps, y, train, valid, epochs, penalized, checkpoint=checkpoint and checkpoint/"head")
+    found, history = _last_epoch(first, head, ""), first.history
     if below is not None:
         both = nn.Sequential(layers[-1], head)
-        found |= _last_epoch(train_on_maps(both, below, y, train, valid, run.sizes.head_epochs, penalized), head, "tuned_")
-    return found | {"pretrained": float(weights is not None), "photos": float(len(rows))}
+        tuned = train_on_maps(both, below, y, train, valid, epochs, penalized, checkpoint=checkpoint and checkpoint/"tuned")
+        found, history = found | _last_epoch(tuned, head, "tuned_"), pd.concat([history, tuned.history], ignore_index=True)
+    return head, found, history
 
 # %% ../../nbs/pets/06_transfer.ipynb #1cff4888
 def _first_of_each(rows: np.ndarray, labels: np.ndarray, count: int | None) -> np.ndarray:
@@ -409,15 +423,23 @@ def run_way(
     photos = pet_photos(per_breed=run.sizes.per_breed, size=run.sizes.way_side)
     run.uses("Oxford-IIIT Pet", len(photos.cache), photos.complete, photos.generated)
     model = starting_network(len(photos.classes))[0].to(device()).to(memory_format=torch.channels_last)
-    started, valid, epochs = time.perf_counter(), photos.rows("valid"), run.sizes.way_epochs
-    freeze_to, rates = WAYS[way]
-    if freeze_to is None:  # the head alone, then with the late layers, then all
-        for group in (-1, 1): fine_tune_layers(model, photos, 1, (1e-4, 1e-3), run.seed, freeze_to=group)
-        freeze_to, epochs = 0, max(1, epochs - 2)
-    fine_tune_layers(model, photos, epochs, rates, run.seed, freeze_to=freeze_to)
+    started, valid = time.perf_counter(), photos.rows("valid")
+    _go(way, model, photos, run.sizes.way_epochs, run.seed)
     seconds = time.perf_counter() - started
     judged = judge(predict_views(model, photos.cache.photos[valid], ((photos.cache.size, False),)), photos.labels[valid])
     return {"accuracy": judged.accuracy, "loss": judged.loss, "training_seconds": seconds}
+
+# %% ../../nbs/pets/06_transfer.ipynb #b6aa8bda
+def _go(
+    way: str, model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None = None,
+) -> Training:
+    "Train in one of `WAYS`; returns the last of its trainings."
+    freeze_to, rates = WAYS[way]
+    if freeze_to is None:  # the head alone, then with the late layers, then all
+        for group in (-1, 1):
+            fine_tune_layers(model, photos, 1, (1e-4, 1e-3), seed, checkpoint and checkpoint/f"from {group}", freeze_to=group)
+        freeze_to, epochs = 0, max(1, epochs - 2)
+    return fine_tune_layers(model, photos, epochs, rates, seed, checkpoint and checkpoint/"final", freeze_to)
 
 # %% ../../nbs/pets/06_transfer.ipynb #d793d889
 _UNITS = {"loss": ("nats", "lower"), "views_loss": ("nats", "lower"), "training_seconds": ("s", "lower")}
@@ -512,12 +534,101 @@ def train_linear(
                              tables={"strength": table}, seconds=time.perf_counter() - started)
 
 # %% ../../nbs/pets/06_transfer.ipynb #25b75f41
+def train_way(
+    photos: LabeledPhotos,
+    epochs: int | None = None,      # None: what suits the scale
+    seed: int = 0,                  # Of the head's first weights, the order and the augmentation
+    checkpoint: Path | None = None, # Folder for an interrupted training to go on from
+    way: str = "all, discriminative", # A key of `WAYS`
+) -> TrainedClassifier:
+    "A pretrained network fine-tuned from a random head. Raises `BadSetting` for a way that there is not."
+    if way not in WAYS: raise BadSetting(f"there is no way {way!r}; choose from {', '.join(WAYS)}")
+    started = time.perf_counter()
+    seed_everything(seed)
+    epochs, test = sizes().way_epochs if epochs is None else epochs, photos.rows("test")
+    model, weights = starting_network(len(photos.classes))
+    model = model.to(device()).to(memory_format=torch.channels_last)
+    training = _go(way, model, photos, epochs, seed, checkpoint)
+    said = predict_views(model, photos.cache.photos[test], ((photos.cache.size, False),))
+    return TrainedClassifier(model.eval(), photos, weights, seed, test, said, {"way": way, "epochs": epochs},
+                             history=training.history, seconds=time.perf_counter() - started)
+
+# %% ../../nbs/pets/06_transfer.ipynb #b1ee61eb
+class DocumentNetwork(nn.Module):
+    "The seed document's pipeline as one network: photos (N, 3, H, W) in [0, 1] to logits."
+    def __init__(
+        self,
+        layers: nn.Sequential, # Photos in [-1, 1] to maps
+        head: nn.Sequential,   # Maps to logits
+    ) -> None:
+        super().__init__()
+        self.layers, self.head = layers, head
+
+    def forward(
+        self,
+        photos: Tensor, # (N, 3, H, W) in [0, 1]
+    ) -> Tensor:
+        "Logits (N, classes)."
+        return self.head(self.layers(2 * photos - 1))
+
+# %% ../../nbs/pets/06_transfer.ipynb #89bd3b08
+@architecture
+def document_network(
+    network: str,   # "inception_v3", or one of `start.classifier.NETWORKS`
+    channels: int,  # Of its maps
+    positions: int, # Along a side of its maps
+    classes: int,   # Outputs
+) -> DocumentNetwork:
+    "The seed document's pipeline, untrained."
+    if network == "inception_v3": return DocumentNetwork(mixed7_layers(), seed_head(channels, positions, classes))
+    model = image_classifier(2, network)
+    return DocumentNetwork(nn.Sequential(_ImageNetScale(model), model.features), seed_head(channels, positions, classes))
+
+# %% ../../nbs/pets/06_transfer.ipynb #d6576761
+def train_document(
+    photos: LabeledPhotos,
+    epochs: int | None = None,      # Of the head, and of the last block after it; None: what suits the scale
+    seed: int = 0,                  # Of the head's first weights and the order
+    checkpoint: Path | None = None, # Folder for an interrupted training to go on from
+    network: str = "inception_v3",  # Or "mobilenet_v2"
+    penalty: bool = True,           # L1 and L2 on the head's first dense layer
+) -> TrainedClassifier:
+    """The seed document's pipeline: its head on frozen maps; with Inception v3 the block that makes mixed7 learns afterwards.
+
+    Without ImageNet weights for the network its layers stay random, which is announced, and fewer photos are taken. Raises
+    `BadSetting` for another network.
+    """
+    started, s = time.perf_counter(), sizes()
+    seed_everything(seed)
+    layers, weights = _frozen_layers(network)
+    layers, mine = layers.to(device()), photos.resized(s.document_side, "crop")
+    epochs, rows, test = s.head_epochs if epochs is None else epochs, mine.rows("train", "valid"), mine.rows("test")
+    if weights is None:
+        rows = _first_of_each(rows, mine.labels, s.few)
+        print(f"{network} has no ImageNet weights here. Its layers stay random, and it learns from {len(rows):,} photos only.")
+    head, _, history = _document_head(layers, mine, rows, network == "inception_v3", penalty, epochs, checkpoint)
+    model: Any = DocumentNetwork(layers, head).to(device()).eval()
+    said = predict_views(model, mine.cache.photos[test], ((mine.cache.size, False),))
+    maps = layers(torch.zeros(1, 3, mine.cache.size, mine.cache.size, device=device()))
+    built = network if network == "inception_v3" or weights else "small"
+    arguments = {"network": built, "channels": maps.shape[1], "positions": maps.shape[2], "classes": len(photos.classes)}
+    choices = {"network": network, "penalty": penalty, "epochs": epochs}
+    return TrainedClassifier(model, mine, weights, seed, test, said, choices, history=history, arguments=arguments,
+                             builder="pets_learn.pets.transfer:document_network", seconds=time.perf_counter() - started,
+                             preprocessing=Preprocessing(mine.cache.size, "crop"))
+
+# %% ../../nbs/pets/06_transfer.ipynb #46436938
 def recipes() -> list[Recipe]:
-    "This chapter's recipe and its baseline, for `pets-learn train`."
-    summary = "a linear head on pretrained features, all layers fine-tuned from there, and halfway back"
+    "This chapter's recipes for `pets-learn train`: its own, its baseline, the five ways, and the seed document's."
     tasks = ("breeds", "species", "folder")
-    return [Recipe("transfer", summary, tasks, train_transfer, {"epochs": None, "decide": True}),
-            Recipe("linear", "a linear head on pretrained features that stay as they are", tasks, train_linear, {})]
+    own = "a linear head on pretrained features, all layers fine-tuned from there, and halfway back"
+    way = "a pretrained network fine-tuned from a random head, in one of five ways"
+    document = "the seed document's pipeline: a penalized head on frozen maps, then the last block"
+    return [Recipe("transfer", own, tasks, train_transfer, {"epochs": None, "decide": True}),
+            Recipe("linear", "a linear head on pretrained features that stay as they are", tasks, train_linear, {}),
+            Recipe("transfer_way", way, tasks, train_way, {"epochs": None, "way": "all, discriminative"}),
+            Recipe("transfer_document", document, tasks, train_document,
+                   {"epochs": None, "network": "inception_v3", "penalty": True})]
 
 # %% ../../nbs/pets/06_transfer.ipynb #68d82466
 def headline(

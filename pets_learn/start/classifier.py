@@ -37,7 +37,8 @@ __all__ = ['SIZE', 'PARTS', 'SPLITS', 'FEWEST', 'NETWORKS', 'IMAGENET_BREEDS', '
            'head_probabilities', 'choose_strength', 'set_head', 'layer_groups', 'fine_tune', 'temper',
            'best_temperature', 'blend', 'choose_share', 'species_outputs', 'merged', 'TrainedClassifier',
            'train_classifier', 'with_more_training', 'share_of_mean', 'confused_pairs', 'compare_with_linear',
-           'plot_certainty', 'species_network', 'classifier_facts', 'save_classifier', 'recipes']
+           'plot_certainty', 'species_network', 'MergedOutputs', 'merged_network', 'classifier_facts',
+           'save_classifier', 'recipes']
 
 # %% ../../nbs/start/02_classifier.ipynb #b3cf4dea
 if TYPE_CHECKING:
@@ -472,14 +473,10 @@ class TrainedClassifier:
     arguments: dict[str, Any] | None = None # Of the builder; None: those of `image_classifier` for these classes and weights
     preprocessing: Preprocessing | None = None # None: what `pet_photos` and `folder_photos` do
 
-    def built_from(
-        self,
-        merge: Sequence[Sequence[int]] | None = None, # Outputs that are one class each; None: every output is one
-    ) -> dict[str, Any]:
+    def built_from(self) -> dict[str, Any]:
         "The arguments of the builder."
         own = {"classes": len(self.photos.classes), "network": "small" if self.weights is None else "mobilenet_v2", "merge": None}
-        found = own if self.arguments is None else self.arguments
-        return found if merge is None else found | {"merge": merge}
+        return own if self.arguments is None else self.arguments
 
     def merge_for(
         self,
@@ -750,16 +747,50 @@ TASKS = ("breeds", "species")
 def species_network(
     model: nn.Module, # For breeds; a `PhotoNetwork`, or another with its builder and arguments
     breeds: Sequence[str],
-    builder: str = "pets_learn.start.classifier:image_classifier", # Takes an argument merge, as `image_classifier`
+    builder: str = "pets_learn.start.classifier:image_classifier", # What built it
     arguments: dict[str, Any] | None = None, # Of the builder; None: those of `image_classifier`
 ) -> nn.Module:
-    "The same network with two outputs, cat and dog. Raises `BadModel` for a builder that cannot merge outputs."
+    "The same network with two outputs, cat and dog: the probabilities of their breeds are added up."
     own = {"classes": len(breeds), "network": "small" if getattr(model, "early", 0) == 0 else "mobilenet_v2"}
-    network = build(builder, (own if arguments is None else arguments) | {"merge": species_outputs(breeds)})
-    network.load_state_dict(model.state_dict())
+    network = build(*_merging(builder, own if arguments is None else arguments, species_outputs(breeds)))
+    (network.network if isinstance(network, MergedOutputs) else network).load_state_dict(model.state_dict())
     return network.to(next(model.parameters()).device).eval()
 
 # %% ../../nbs/start/02_classifier.ipynb #06e38212
+class MergedOutputs(nn.Module):
+    "A network with one logit for each list of outputs of another, whose probabilities are added up."
+    def __init__(
+        self,
+        network: nn.Module,             # Gives logits (N, C)
+        merge: Sequence[Sequence[int]], # Lists of its outputs
+    ) -> None:
+        super().__init__()
+        self.network, self.merge = network, merge
+
+    def forward(
+        self,
+        photos: Tensor, # What the network takes
+    ) -> Tensor:
+        "Logits (N, number of lists); their softmax adds up the network's softmax."
+        logits = self.network(photos)
+        return torch.stack([logits[:, list(outputs)].logsumexp(dim=1) for outputs in self.merge], dim=1)
+
+# %% ../../nbs/start/02_classifier.ipynb #b079c317
+@architecture
+def merged_network(
+    builder: str,                   # A registered builder
+    arguments: dict[str, Any],      # Its arguments
+    merge: Sequence[Sequence[int]], # Lists of its outputs that are one class each
+) -> MergedOutputs:
+    "The untrained network of any builder with merged outputs."
+    return MergedOutputs(build(builder, arguments), merge)
+
+def _merging(builder: str, arguments: dict[str, Any], merge: Sequence[Sequence[int]]) -> tuple[str, dict[str, Any]]:
+    "Builder and arguments of a network with merged outputs: `image_classifier` merges by itself, any other is wrapped."
+    if builder == "pets_learn.start.classifier:image_classifier": return builder, arguments | {"merge": merge}
+    return "pets_learn.start.classifier:merged_network", {"builder": builder, "arguments": arguments, "merge": merge}
+
+# %% ../../nbs/start/02_classifier.ipynb #14b18b6d
 def classifier_facts(
     trained: TrainedClassifier,
     task: str, # "species" adds up breeds; any other word keeps the classes as they are
@@ -775,7 +806,9 @@ def classifier_facts(
     provenance = {"data": photos.describe(), "generated stand-ins": photos.generated, "judged by": trained.judged_by,
                   "seed": trained.seed, "started from": trained.weights or "random weights",
                   "choices": trained.choices, "seconds": round(trained.seconds, 1)}
-    return {"builder": trained.builder, "task": task, "license": _license(photos), "arguments": trained.built_from(merge),
+    builder, arguments = trained.builder, trained.built_from()
+    if merge: builder, arguments = _merging(builder, arguments, merge)
+    return {"builder": builder, "task": task, "license": _license(photos), "arguments": arguments,
             "figures": figures, "provenance": provenance, "classes": list(SPECIES) if merge else list(photos.classes),
             "preprocessing": trained.preprocessing or Preprocessing(photos.cache.size, "crop")}
 
