@@ -128,27 +128,9 @@ def test_export_and_clean_change_nothing(tmp_path):
     assert not changed, f"run nbdev_clean and nbdev_export: {changed}"
 
 
-def outside(cache: Path) -> dict[str, str]:
-    """The environment of a learner who has no data, with this folder as cache."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PETS_LEARN_SCALE", "PETS_LEARN_HOME")}
-    return kept | {"XDG_CACHE_HOME": str(cache)}
-
-
-@pytest.fixture(scope="session")
-def drawn_pets(tmp_path_factory) -> Path:
-    """A cache with nothing but the drawn pets. `nbdev_test` draws them once for all chapters, and so do the tests."""
-    cache = tmp_path_factory.mktemp("cache")
-    command = [sys.executable, "-c", "from pets_learn.data import pets; pets()"]
-    done = subprocess.run(command, env=outside(cache) | {"PETS_LEARN_SCALE": "smoke"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(list(cache.rglob("*.jpg"))) > 150
-    return cache
-
-
-def test_runs_at_smoke_scale(path, tmp_path, drawn_pets):
-    if path.stem != "01_dataset":  # the chapter on the data draws them itself
-        shutil.copytree(drawn_pets, tmp_path, dirs_exist_ok=True)
-    environment = outside(tmp_path)  # nothing else of an earlier run can help
+def test_runs_at_smoke_scale(path, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k not in ("PETS_LEARN_SCALE", "PETS_LEARN_HOME")}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)  # an empty cache: nothing of an earlier run can help
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [Path(sys.executable).parent / "nbdev_test", "--path", path, "--n_workers", "0", "--do_print"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
