@@ -208,6 +208,20 @@ def test_neighbors_are_scikit_learn_s():
     assert_allclose(explain.neighbor_similarity(features, bank, 5), similar[:, -1])
 
 
+@pytest.mark.parametrize("lift", [3.0, 0.0, -3.0])
+def test_the_box_of_a_map_holds_its_maximum(lift):
+    """Also where all evidence speaks against the class, as in a network that has learned little."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        heat, level = rng.normal(lift, 1, (3, 4)), rng.uniform(0.05, 1)
+        large = explain.stretched(heat, (24, 24))
+        row, column = np.unravel_index(large.argmax(), large.shape)
+        left, top, right, bottom = explain.map_box(heat, level, 24) * 24
+        assert 0 <= left <= column < right <= 24 and 0 <= top <= row < bottom <= 24
+        wider = explain.map_box(heat, level / 2, 24) * 24
+        assert (wider[:2] <= [left, top]).all() and (wider[2:] >= [right, bottom]).all()
+
+
 def test_iou_is_torchvision_s_and_symmetric():
     corners = np.sort(np.random.default_rng(1).random((2, 300, 2, 2)), axis=2).reshape(2, 300, 4)
     expected = box_iou(*(torch.from_numpy(side) for side in corners)).diagonal().numpy()

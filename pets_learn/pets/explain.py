@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/pets/07_explain.ipynb #fc4b83eb
 def sizes() -> Scale:
     "The chapter's sizes at the scale of the machine."
-    return scale(size=(64, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(8, 200, 1000),
+    return scale(size=(48, SIZE, SIZE), per_breed=(3, None, None), epochs=(1, None, None), strangers=(8, 200, 1000),
                  mapped=(4, 250, 1000), hidden=(2, 80, 300), boxes=(60, None, None), head_epochs=(2, 20, 40))
 
 def _saved_classifier() -> Path | None:
@@ -1235,10 +1235,14 @@ def map_box(
     level: float,     # Share of the maximum from which on a pixel belongs to the box, in (0, 1]
     size: int = SIZE, # Side of the photo, pixels
 ) -> np.ndarray:
-    "The box around the bright pixels, (4,) corners in [0, 1]. Raises `BadSetting` for a level out of range."
+    """The box around the bright pixels, (4,) corners in [0, 1]; around the brightest alone where nothing is above 0.
+
+    Raises `BadSetting` for a level out of range.
+    """
     if not 0 < level <= 1: raise BadSetting(f"level is {level}; give a share of the maximum, above 0 and up to 1")
     large = stretched(heat, (size, size))
-    rows, columns = np.nonzero(large >= level * large.max())
+    top = large.max()
+    rows, columns = np.nonzero(large >= min(top, level * top))  # a share of a number below 0 lies above it
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / size
 
 MIRRORS = ("photos", "maps", "none")

@@ -652,13 +652,14 @@ def run_transfer(
     run: Run,   # From the runner; its `checkpoint` makes the fine-tuning resumable
     split: str, # "official" or "three_parts"
 ) -> dict[str, float]:
-    "All layers fine-tuned with one seed: `headline`. The classifier is saved in the run's folder, as `breeds`."
-    from pets_learn.start.classifier import save_classifier
+    "All layers fine-tuned with one seed: `headline`. The classifier stays in the run's folder, as `breeds`, without ONNX file."
+    from pets_learn.deploy import save_model
+    from pets_learn.start.classifier import classifier_facts
     photos = _photos(split, run.sizes.per_breed, run.sizes.side)
     run.uses("Oxford-IIIT Pet", len(photos.cache), photos.complete, photos.generated)
     trained = train_transfer(photos, run.sizes.epochs, run.seed, run.checkpoint, decide=False)
     if trained.history is not None: run.keep_history(trained.history)
-    save_classifier(trained, run.folder/"breeds", "breeds")
+    save_model(trained.model, run.folder/"breeds", onnx=False, **classifier_facts(trained, "breeds"))
     views = [(side * run.sizes.side // 224, mirrored) for side, mirrored in VIEWS]
     return headline(trained, predict_views(trained.model, photos.cache.photos[trained.tested], views))
 
