@@ -1,5 +1,7 @@
 """The 37-way networks: the seed document's table, what a residual block starts as, mixing, schedules, species, bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -271,13 +273,28 @@ def test_ratios_are_those_of_each_seed():
 
 def test_recipe_is_saved_for_species(photos, tmp_path):
     """Its builder knows nothing of merging outputs."""
-    today, _ = breeds.recipes()
+    today, *_ = breeds.recipes()
     trained = today.train(photos, seen=40, seed=0, checkpoint=None)
     folder = save_classifier(trained, tmp_path / "species", "species")
     asked = trained.photos.cache.photos[trained.tested[:6]]
     expected = merged(trained.probabilities[:6], species_outputs(trained.photos.classes))
     np.testing.assert_allclose(load_classifier(folder).probabilities(asked), expected, atol=1e-4)
     assert list(load_classifier(folder).classes) == ["cat", "dog"]
+
+
+def test_the_bare_recipe_trains_on_the_photos_as_they_are(photos, monkeypatch):
+    """No dropout, no augmentation: otherwise the document's."""
+    plans, train = [], breeds.train_breeds
+
+    def noted(model, photos, plan, *rest):
+        plans.append(plan)
+        return train(model, photos, plan, *rest)
+
+    monkeypatch.setattr(breeds, "train_breeds", noted)
+    bare = next(recipe for recipe in breeds.recipes() if recipe.name == "breeds_bare")
+    network = bare.train(photos, seen=20, seed=0, checkpoint=None).model
+    assert not any(isinstance(part, nn.Dropout) for part in network.modules())
+    assert plans == [replace(breeds.DOCUMENT, augmentation=None)] and breeds.DOCUMENT.augmentation
 
 
 # --- species first --------------------------------------------------------------------------------------------------

@@ -187,12 +187,17 @@ def test_the_linear_recipe_takes_a_folder_and_learns_it(place, colors, capsys):
     assert run(capsys, "predict", colors / "red", "--model", "models/colors")[0] == 0
 
 
-@pytest.mark.parametrize(("recipe", "builder"), [("breeds_today", "breed_resnet"), ("breeds_document", "breed_cnn")])
-def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, recipe, builder):
+@pytest.mark.parametrize(
+    ("recipe", "builder", "dropout"),
+    [("breeds_today", "breed_resnet", None), ("breeds_document", "breed_cnn", True), ("breeds_bare", "breed_cnn", False)],
+)
+def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, recipe, builder, dropout):
     (place / "train.toml").write_text(f'recipe = "{recipe}"\nseen = 16\n')
     code, out, _ = run(capsys, "train", str(colors), "--config", "train.toml", "--json")
     facts = json.loads(out)
     assert code == 0 and facts["builder"] == f"pets_learn.pets.breeds:{builder}" and facts["classes"] == ["blue", "red"]
+    assert facts["arguments"].get("dropout") is dropout
+    assert facts["extra"]["recipe"] == recipe
 
 
 def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):

@@ -414,10 +414,11 @@ def experiments() -> list[Experiment]:
 
 # %% ../../nbs/pets/04_breeds.ipynb #c9a53d9f
 def recipes() -> list[Recipe]:
-    "This chapter's two networks for the command line."
+    "This chapter's networks for the command line."
     tasks, seen = ("breeds", "species", "folder"), {"seen": None}
     return [Recipe("breeds_today", "a small residual network from scratch with today's recipe", tasks, _train_today, seen),
-            Recipe("breeds_document", "the seed document's network for breeds, from scratch", tasks, _train_document, seen)]
+            Recipe("breeds_document", "the seed document's network for breeds, from scratch", tasks, _train_document, seen),
+            Recipe("breeds_bare", "the same network without dropout and augmentation", tasks, _train_bare, seen)]
 
 def _train_today(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint: Path | None) -> TrainedClassifier:
     s = sizes()
@@ -427,9 +428,17 @@ def _train_today(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint:
                       checkpoint, Preprocessing(s.side, "crop"))
 
 def _train_document(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint: Path | None) -> TrainedClassifier:
-    arguments = {"side": 150, "classes": len(photos.classes)}
-    return _by_recipe(photos.resized(150), "breed_cnn", arguments, DOCUMENT, sizes().document_seen if seen is None else seen,
-                      seed, checkpoint, Preprocessing(150))
+    return _train_drawn(photos, True, DOCUMENT, sizes().document_seen if seen is None else seen, seed, checkpoint)
+
+def _train_bare(photos: LabeledPhotos, seen: int | None, seed: int, checkpoint: Path | None) -> TrainedClassifier:
+    return _train_drawn(photos, False, BARE, sizes().bare_seen if seen is None else seen, seed, checkpoint)
+
+def _train_drawn(
+    photos: LabeledPhotos, dropout: bool, plan: TrainingPlan, seen: int, seed: int, checkpoint: Path | None,
+) -> TrainedClassifier:
+    "The network of Figure 8."
+    arguments = {"side": 150, "classes": len(photos.classes), "dropout": dropout}
+    return _by_recipe(photos.resized(150), "breed_cnn", arguments, plan, seen, seed, checkpoint, Preprocessing(150))
 
 # %% ../../nbs/pets/04_breeds.ipynb #d5cb207d
 def _by_recipe(
