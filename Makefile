@@ -26,9 +26,9 @@ course: $(VENV)/course
 	@if [ "$(SERVE)" != 0 ]; then $(BIN)/python book/serve.py --port $(PORT); fi
 
 # Everything that must hold: style, types, exported code in step with the notebooks, notebooks at smoke scale, site, tests.
-# Two files of tests at a time, each file in one process: twice as fast on two cores, and fixtures are made once.
+# Two processes, each with whole files of tests (tests/conftest.py says which stay together).
 test: $(VENV)/dev lint
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .

@@ -46,7 +46,7 @@ def inputs(source: Path, toc: Path) -> list[Path]:
         p
         for kind in ("*.ipynb", "*.md", "*.png", "*.svg", "*.jpg")
         for p in source.rglob(kind)
-        if not any(part.startswith(".") for part in p.relative_to(source).parts)
+        if not any(part.startswith(".") or part == "models" for part in p.relative_to(source).parts)  # what chapters train
     ]
     modules = list((ROOT / "pets_learn").rglob("*.py"))
     model = [SHIPPED / name for name in FILES if (SHIPPED / name).is_file()]

@@ -56,10 +56,10 @@ def content_marks(
     return marks
 
 # %% ../nbs/workshop/13_cli.ipynb #08c9f5ae
-def _weights_name() -> str | None:
-    "The name of the file with ImageNet weights; None where there is none to be had."
+def _weights_name(network: str = "mobilenet_v2") -> str | None:
+    "The name of the file with a network's ImageNet weights; None where there is none to be had."
     from pets_learn.data import DownloadFailed, MissingData, imagenet_weights
-    try: return imagenet_weights("mobilenet_v2").name
+    try: return imagenet_weights(network).name
     except (MissingData, DownloadFailed): return None
 
 # %% ../nbs/workshop/13_cli.ipynb #eab857df
@@ -100,8 +100,9 @@ def _order(
     "What decides the outcome of a training, JSON-compatible."
     content = json.dumps([list(marks), photos.labels.tolist(), photos.parts.tolist(), list(photos.classes)])
     others = {name: value for name, value in settings.items() if name != "epochs"}
+    weights = _weights_name(settings.get("network", "mobilenet_v2"))
     return {"task": task, "photos": len(marks), "content": hashlib.sha256(content.encode()).hexdigest()[:16],
-            "epochs": settings.get("epochs"), "seed": seed, "weights": _weights_name(), "scale": scale_name(),
+            "epochs": settings.get("epochs"), "seed": seed, "weights": weights, "scale": scale_name(),
             "version": __version__} | ({} if recipe == RECIPE else {"recipe": recipe}) | others
 
 # %% ../nbs/workshop/13_cli.ipynb #29a55eaa
@@ -493,10 +494,11 @@ def _do_recipes(arguments: argparse.Namespace) -> int:
     with _quiet(arguments.json): found = all_recipes()
     facts = [{"name": recipe.name, "summary": recipe.summary, "tasks": list(recipe.tasks), "defaults": recipe.defaults}
              for recipe in found.values()]
-    lines = []
+    lines, width = [], 2 + max(map(len, found))
     for recipe in found.values():
         settings = ", ".join(f"{name} = {'as it fits' if value is None else value}" for name, value in recipe.defaults.items())
-        lines += [f"{recipe.name:<14}{recipe.summary}", f"{'':<14}for {', '.join(recipe.tasks)}; settings: {settings or 'none'}"]
+        lines += [f"{recipe.name:<{width}}{recipe.summary}",
+                  f"{'':<{width}}for {', '.join(recipe.tasks)}; settings: {settings or 'none'}"]
     return _show(arguments, facts, "\n".join(lines))
 
 # %% ../nbs/workshop/13_cli.ipynb #488f7fa4

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ ROOT = Path(__file__).resolve().parent.parent
 # What tests and notebooks at smoke scale compute is too small to share between threads: a second one only waits, busily,
 # and doubles the processor time. Set before PyTorch is loaded; a test that wants two threads asks for them itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ONE_AFTER_ANOTHER = {"test_site.py": "site", "test_try_it.py": "site"}  # both build the site, in one folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two processes, the tests of a file stay in one of them, and so do files that share a folder."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(ONE_AFTER_ANOTHER.get(item.path.name, item.path.stem)))
 
 
 @pytest.fixture

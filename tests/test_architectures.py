@@ -164,7 +164,12 @@ def test_counts(name, parameters, million):
 
 
 @given(
-    st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.sampled_from([1, 2, 3, 5]), st.integers(1, 3), st.integers(0, 2),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from([1, 2, 3, 5]),
+    st.integers(1, 3),
+    st.integers(0, 2),
     st.integers(6, 12),
 )
 @settings(max_examples=60, deadline=None)
@@ -226,6 +231,14 @@ def test_alexnet_of_the_paper():
     with torch.inference_mode():
         assert_close(halves(maps)[:, :128], halves(other)[:, :128])
         assert not torch.allclose(halves(maps)[:, 128:], halves(other)[:, 128:])
+
+
+def test_counting_leaves_a_network_as_it_was():
+    """A function may return a network that is in use."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    photos = torch.rand(8, 3, 16, 16)
+    assert arch.costs(lambda: network, 16)["parameters"] == 3 * 4 * 9 + 4 + 8
+    assert_close(network(photos).mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
 
 
 def test_residual_block_is_the_identity_when_its_path_is_nothing():

@@ -19,6 +19,7 @@ from PIL import Image
 import pets_learn
 from pets_learn import cli
 from pets_learn.deploy import save_compact
+from pets_learn.experiments import all_recipes
 from pets_learn.start.classifier import pet_photos
 
 PROGRAM = [sys.executable, "-c", "import sys; from pets_learn.cli import main; sys.exit(main())"]
@@ -125,6 +126,8 @@ def test_species_come_from_breeds(place, capsys):
 def test_recipes_are_listed(place, capsys):
     code, out, _ = run(capsys, "recipes")
     assert code == 0 and "first_hour" in out and "binary_cnn" in out and "learning_rate = 0.001" in out
+    starts = {line[:2] and line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
+    assert starts == set(all_recipes()), "a name stands by itself"
     found = {entry["name"]: entry for entry in json.loads(run(capsys, "recipes", "--json")[1])}
     assert found["binary_cnn"]["tasks"] == ["species"] and found["first_hour"]["defaults"] == {"epochs": None, "refit": True}
     assert found["transfer"]["tasks"] == ["breeds", "species", "folder"]
@@ -198,6 +201,25 @@ def test_recipes_of_breeds_from_scratch_take_a_folder(place, colors, capsys, rec
     assert code == 0 and facts["builder"] == f"pets_learn.pets.breeds:{builder}" and facts["classes"] == ["blue", "red"]
     assert facts["arguments"].get("dropout") is dropout
     assert facts["extra"]["recipe"] == recipe
+
+
+@pytest.mark.parametrize(("recipe", "setting"), [("transfer_document", "penalty = false"), ("transfer_way", 'way = "head only"')])
+def test_other_recipes_of_transfer_learning_take_a_small_folder(place, colors, capsys, recipe, setting):
+    (place / "train.toml").write_text(f'recipe = "{recipe}"\nepochs = 1\n{setting}\n')
+    code, out, _ = run(capsys, "train", str(colors), "--config", "train.toml", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["extra"]["recipe"] == recipe and facts["classes"] == ["blue", "red"]
+    assert run(capsys, "predict", colors / "red", "--model", "models/colors")[0] == 0
+
+
+def test_a_model_is_not_the_same_once_its_weights_have_come(place, colors, monkeypatch, capsys):
+    """The weights are those of the network that the recipe trains."""
+    asked = []
+    monkeypatch.setattr(cli, "_weights_name", lambda network="mobilenet_v2": asked.append(network) or f"{network}.pth")
+    (place / "train.toml").write_text('recipe = "transfer_document"\nepochs = 1\n')
+    code, out, _ = run(capsys, "train", str(colors), "--config", "train.toml", "--json")
+    assert code == 0 and asked == ["inception_v3"]
+    assert json.loads(out)["extra"]["order"]["weights"] == "inception_v3.pth"
 
 
 def test_the_recipe_of_transfer_learning_takes_a_folder(place, colors, capsys):

@@ -171,8 +171,10 @@ def test_wheel_installs_and_runs_in_an_empty_environment(tmp_path):
     source = tmp_path / "source"  # a copy: an old build folder beside the sources must not lend the wheel its files
     source.mkdir()
     for name in ("pets_learn", "pyproject.toml", "README.md", "LICENSE"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
     subprocess.run([*pip, "wheel", "--no-deps", "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("pets_learn-*.whl")
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"

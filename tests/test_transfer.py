@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
+from torch import nn
 from torch.testing import assert_close
 from torchvision.models import inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -13,7 +15,7 @@ from pets_learn.experiments import run_experiment
 from pets_learn.pets import transfer
 from pets_learn.pets.architectures import copy_weights, enliven
 from pets_learn.pets.architectures import inception_v3 as our_inception
-from pets_learn.run import BadSetting, seed_everything
+from pets_learn.run import BadSetting, PetsLearnError, seed_everything
 from pets_learn.start.classifier import image_classifier, layer_groups, merged, save_classifier, species_outputs
 
 pytestmark = pytest.mark.usefixtures("smoke")
@@ -131,6 +133,65 @@ def test_document_with_inception_tunes_its_last_block(photos):
         assert_close(fresh.eval()(photo), trained.model(photo))
 
 
+class Stop(Callback):
+    """Breaks off before the second epoch."""
+
+    def before_epoch(self) -> None:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+
+
+def stop_training(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The training with this number, from 0, is broken off after its first epoch."""
+    from pets_learn import training
+
+    count, fit = iter(range(100)), training.fit
+    monkeypatch.setattr(
+        training,
+        "fit",
+        lambda *a, **k: fit(*a, **k | {"callbacks": [*k.get("callbacks", []), Stop()]} if next(count) == number else k),
+    )
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_the_document_s_recipe_goes_on_where_it_was_stopped(photos, monkeypatch, tmp_path, capsys, stopped):
+    whole = transfer.train_document(photos, 2, seed=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_training(patch, stopped)
+        transfer.train_document(photos, 2, seed=1, checkpoint=tmp_path)
+    capsys.readouterr()
+    resumed = transfer.train_document(photos, 2, seed=1, checkpoint=tmp_path)
+    assert "going on after epoch 1" in capsys.readouterr().out
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+    assert len(resumed.history) == 4
+
+
+def test_a_way_goes_on_where_it_was_stopped(photos, monkeypatch, tmp_path, capsys):
+    whole = transfer.train_way(photos, 2, seed=1, way="last layers")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_training(patch, 0)
+        transfer.train_way(photos, 2, seed=1, checkpoint=tmp_path, way="last layers")
+    capsys.readouterr()
+    resumed = transfer.train_way(photos, 2, seed=1, checkpoint=tmp_path, way="last layers")
+    assert "going on after epoch 1" in capsys.readouterr().out
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+
+
+def test_a_checkpoint_with_the_penalty_is_not_taken_for_one_without(tmp_path):
+    maps, labels = torch.rand(8, 2, 3, 3).half(), np.arange(8) % 2
+
+    def train(penalty: bool) -> None:
+        seed_everything(0)
+        head = transfer.seed_head(2, 3, 2)
+        weight = head[1].weight if penalty else None
+        transfer.train_on_maps(head, maps, labels, range(6), [6, 7], 1, weight, checkpoint=tmp_path)
+
+    train(True)
+    train(True)
+    with pytest.raises(PetsLearnError, match="another training"):
+        train(False)
+
+
 @pytest.mark.parametrize("way", ["gradual unfreezing", "head only"])
 def test_ways_are_a_recipe(photos, way, tmp_path):
     trained = transfer.train_way(photos, 1, seed=2, checkpoint=tmp_path, way=way)
@@ -155,6 +216,8 @@ def test_bad_settings(photos):
         transfer.compare_classifiers(features, photos, ["tree"])
     with pytest.raises(BadSetting, match="at least 1 photo"):
         transfer.few_photos(features, photos, 0)
+    with pytest.raises(BadSetting, match="1 photos to learn from and 2 to watch"):
+        transfer.train_on_maps(nn.Flatten(), torch.zeros(3, 1, 2, 2), np.zeros(3, int), [0], [1, 2], 1)
     with pytest.raises(BadSetting, match="no shift 'rain'"):
         transfer.shifted(np.zeros((1, 3, 8, 8), np.uint8), "rain")
 

@@ -222,6 +222,9 @@ def feature_maps(
     return torch.cat(rows).contiguous().clone()
 
 # %% ../../nbs/pets/06_transfer.ipynb #ac1edcda
+def _penalized_loss(logits: Tensor, truth: Tensor, penalized: Tensor) -> Tensor:
+    return F.cross_entropy(logits, truth) + elastic_penalty(penalized)
+
 def train_on_maps(
     model: nn.Module,        # Takes float32 maps, returns logits; moved to the device
     maps: Tensor,            # (N, C, h, w) float16, of training and validation photos
@@ -233,18 +236,19 @@ def train_on_maps(
     learning_rate: float = 1e-4,
     checkpoint: Path | None = None,  # Folder for an interrupted training to go on from
 ) -> Training:
-    "Adam in batches of 32 on ready maps; the rate falls to a fifth when the validation loss has not fallen for two epochs."
+    """Adam in batches of 32 on ready maps; the rate falls to a fifth when the validation loss has not fallen for two epochs.
+
+    Raises `BadSetting` for fewer than two photos to train on, or none to watch.
+    """
     from fastai.data.core import DataLoaders
     from torch.utils.data import TensorDataset
     from pets_learn.training import accuracy, fit
-
-    def loss(logits: Tensor, truth: Tensor) -> Tensor:
-        value = F.cross_entropy(logits, truth)
-        return value if penalized is None else value + elastic_penalty(penalized)
-
+    if len(train) < 2 or not len(valid):
+        raise BadSetting(f"{len(train)} photos to learn from and {len(valid)} to watch; give more, at least 2 and 1")
+    loss: Any = F.cross_entropy if penalized is None else partial(_penalized_loss, penalized=penalized)
     model, y = model.to(device()), torch.as_tensor(labels)
     parts = [TensorDataset(maps[list(rows)].float(), y[list(rows)]) for rows in (train, valid)]
-    dls = DataLoaders.from_dsets(*parts, bs=32, num_workers=0, device=device())
+    dls = DataLoaders.from_dsets(*parts, bs=32, num_workers=0, device=device(), drop_last=(len(train) > 32, False))
     return fit(model, dls, loss, epochs, learning_rate, "adam", [accuracy], plateau=2, factor=0.2, checkpoint=checkpoint)
 
 # %% ../../nbs/pets/06_transfer.ipynb #59f93175
@@ -604,7 +608,8 @@ def train_document(
     layers, mine = layers.to(device()), photos.resized(s.document_side, "crop")
     epochs, rows, test = s.head_epochs if epochs is None else epochs, mine.rows("train", "valid"), mine.rows("test")
     if weights is None:
-        rows = _first_of_each(rows, mine.labels, s.few)
+        few, some = s.few, s.few and max(1, s.few // 4)  # of each part, so that small folders have both
+        rows = np.concatenate([_first_of_each(mine.rows(part), mine.labels, n) for part, n in (("train", few), ("valid", some))])
         print(f"{network} has no ImageNet weights here. Its layers stay random, and it learns from {len(rows):,} photos only.")
     head, _, history = _document_head(layers, mine, rows, network == "inception_v3", penalty, epochs, checkpoint)
     model: Any = DocumentNetwork(layers, head).to(device()).eval()
