@@ -1,5 +1,8 @@
 """Transfer learning: the seed document's pipeline against torchvision, fine-tuning that touches what it should, bad input."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -134,30 +137,49 @@ def test_document_with_inception_tunes_its_last_block(photos):
 
 
 class Stop(Callback):
-    """Breaks off before the second epoch."""
+    """Breaks off once, before the second epoch of the training with this number, from 0."""
+
+    def __init__(self, number: int) -> None:
+        self.left: int | None = number  # not under its own name, which would make it one of the settings
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: where it breaks off is no part of the training."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def before_fit(self) -> None:
+        if self.left is not None:
+            self.left -= 1
 
     def before_epoch(self) -> None:
-        if self.epoch == 1:
+        if self.left == -1 and self.epoch == 1:
+            self.left = None
             raise KeyboardInterrupt
 
 
-def stop_training(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """The training with this number, from 0, is broken off after its first epoch."""
+@pytest.fixture
+def stop_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Gives every training from now on one and the same `Stop`."""
     from pets_learn import training
 
-    count, fit = iter(range(100)), training.fit
-    monkeypatch.setattr(
-        training,
-        "fit",
-        lambda *a, **k: fit(*a, **k | {"callbacks": [*k.get("callbacks", []), Stop()]} if next(count) == number else k),
-    )
+    fit = training.fit
+
+    def stop(number: int) -> None:
+        stopper = Stop(number)
+        monkeypatch.setattr(
+            training, "fit", lambda *given, **more: fit(*given, callbacks=[*more.pop("callbacks", []), stopper], **more)
+        )
+
+    return stop
 
 
 @pytest.mark.parametrize("stopped", [0, 1])
-def test_the_document_s_recipe_goes_on_where_it_was_stopped(photos, monkeypatch, tmp_path, capsys, stopped):
+def test_the_document_s_recipe_goes_on_where_it_was_stopped(photos, stop_training, tmp_path, capsys, stopped):
     whole = transfer.train_document(photos, 2, seed=1)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_training(patch, stopped)
+    stop_training(stopped)
+    with pytest.raises(KeyboardInterrupt):
         transfer.train_document(photos, 2, seed=1, checkpoint=tmp_path)
     capsys.readouterr()
     resumed = transfer.train_document(photos, 2, seed=1, checkpoint=tmp_path)
@@ -166,10 +188,10 @@ def test_the_document_s_recipe_goes_on_where_it_was_stopped(photos, monkeypatch,
     assert len(resumed.history) == 4
 
 
-def test_a_way_goes_on_where_it_was_stopped(photos, monkeypatch, tmp_path, capsys):
+def test_a_way_goes_on_where_it_was_stopped(photos, stop_training, tmp_path, capsys):
     whole = transfer.train_way(photos, 2, seed=1, way="last layers")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_training(patch, 0)
+    stop_training(0)
+    with pytest.raises(KeyboardInterrupt):
         transfer.train_way(photos, 2, seed=1, checkpoint=tmp_path, way="last layers")
     capsys.readouterr()
     resumed = transfer.train_way(photos, 2, seed=1, checkpoint=tmp_path, way="last layers")
