@@ -26,9 +26,9 @@ course: $(VENV)/course
 	@if [ "$(SERVE)" != 0 ]; then $(BIN)/python book/serve.py --port $(PORT); fi
 
 # Everything that must hold: style, types, exported code in step with the notebooks, notebooks at smoke scale, site, tests.
-# Two processes, each with whole files of tests (tests/conftest.py says which stay together).
+# Two processes, each with whole files of tests; what is timed runs alone (tests/conftest.py).
 test: $(VENV)/dev lint
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .

@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
 SHIPPED = ROOT / "pets_learn" / "shipped" / "breeds"  # the model of the page "Try it"; a site without it builds, and says so
@@ -143,7 +145,13 @@ def run_sphinx(source: Path, html: Path, doctrees: Path, config: dict[str, Any])
 
 
 def build(source: Path, toc: Path, out: Path, fresh: bool = False, results: Path = BOOK / "results") -> int:
-    """Build the site into `out/html`; 0 when it is complete and clean, 1 otherwise."""
+    """Build the site into `out/html`; 0 when it is complete and clean, 1 otherwise. Another build there is waited for."""
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):
+        return _build(source, toc, out, fresh, results)
+
+
+def _build(source: Path, toc: Path, out: Path, fresh: bool, results: Path) -> int:
     started = time.perf_counter()
     html, doctrees, seal, maker = out / "html", out / ".doctrees", out / ".digest", out / ".makers"
     if absent := missing_pages(source, toc):
@@ -158,7 +166,6 @@ def build(source: Path, toc: Path, out: Path, fresh: bool = False, results: Path
     if fresh or not (maker.is_file() and maker.read_text(encoding="utf-8") == made_by):
         for folder in (html, doctrees):
             shutil.rmtree(folder, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
     maker.write_text(made_by, encoding="utf-8")
     print(f"building {len(pages_of_toc(toc))} pages", flush=True)
     try:

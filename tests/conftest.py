@@ -3,11 +3,17 @@
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 # What tests and notebooks at smoke scale compute is too small to share between threads: a second one only waits, busily,
@@ -18,13 +24,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-ONE_AFTER_ANOTHER = {"test_site.py": "site", "test_try_it.py": "site"}  # both build the site, in one folder
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """With two processes, what is marked `alone` waits until the other one's test has ended, and lets none begin beside it.
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes, the tests of a file stay in one of them, and so do files that share a folder."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(ONE_AFTER_ANOTHER.get(item.path.name, item.path.stem)))
+    A neighbor on the machine takes a part of the memory's speed and of the caches, and processor time grows with it.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if fcntl is None or run is None:
+        return (yield)
+    with (Path(tempfile.gettempdir()) / f"pets_learn-tests-{run}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture

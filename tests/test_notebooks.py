@@ -130,6 +130,7 @@ def test_export_and_clean_change_nothing(tmp_path):
     assert not changed, f"run nbdev_clean and nbdev_export: {changed}"
 
 
+@pytest.mark.alone
 def test_runs_at_smoke_scale(path, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k not in ("PETS_LEARN_SCALE", "PETS_LEARN_HOME")}
     environment["XDG_CACHE_HOME"] = str(tmp_path)  # an empty cache: nothing of an earlier run can help

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +70,28 @@ def test_no_page_has_a_problem(site: Path) -> None:
 def test_a_second_build_does_nothing(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert builder.build(SOURCE, TOC, OUT) == 0
     assert "up to date" in capsys.readouterr().out
+
+
+def test_a_build_waits_for_another_in_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    def slow(*given: Any) -> int:
+        log.append("begins")
+        time.sleep(0.3)
+        log.append("ends")
+        return 0
+
+    monkeypatch.setattr(builder, "_build", slow)
+    with ThreadPoolExecutor(2) as team:
+        assert list(team.map(lambda _: builder.build(SOURCE, TOC, tmp_path / "site"), range(2))) == [0, 0]
+    assert log == ["begins", "ends"] * 2
+
+
+def test_what_chapters_train_is_no_part_of_the_site(tmp_path: Path) -> None:
+    for name in ("page.md", "models/breeds/README.md", ".course/quick-test/README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("# A page")
+    assert [path for path in builder.inputs(tmp_path, TOC) if tmp_path in path.parents] == [tmp_path / "page.md"]
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
