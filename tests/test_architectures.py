@@ -239,6 +239,11 @@ def test_counting_leaves_a_network_as_it_was():
     photos = torch.rand(8, 3, 16, 16)
     assert arch.costs(lambda: network, 16)["parameters"] == 3 * 4 * 9 + 4 + 8
     assert_close(network(photos).mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False))
+    assert arch.costs(lambda: plain, 16) == arch.costs(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), 16
+    )
+    assert_close(plain(photos).mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
 
 
 def test_residual_block_is_the_identity_when_its_path_is_nothing():

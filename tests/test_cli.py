@@ -126,7 +126,7 @@ def test_species_come_from_breeds(place, capsys):
 def test_recipes_are_listed(place, capsys):
     code, out, _ = run(capsys, "recipes")
     assert code == 0 and "first_hour" in out and "binary_cnn" in out and "learning_rate = 0.001" in out
-    starts = {line[:2] and line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
+    starts = {line.split()[0] for line in out.splitlines() if line.strip() and not line.startswith(" ")}
     assert starts == set(all_recipes()), "a name stands by itself"
     found = {entry["name"]: entry for entry in json.loads(run(capsys, "recipes", "--json")[1])}
     assert found["binary_cnn"]["tasks"] == ["species"] and found["first_hour"]["defaults"] == {"epochs": None, "refit": True}
