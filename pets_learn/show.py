@@ -17,6 +17,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from matplotlib.textpath import TextPath
 from PIL import Image
 
 from .run import BadSetting, evaluation_mode, write_atomically
@@ -85,7 +86,7 @@ def as_image(
 def photo_grid(
     pictures: Sequence[Any],              # Anything `as_image` takes
     alt: str,                             # What the grid shows
-    titles: Sequence[str] | None = None,  # One line above each picture
+    titles: Sequence[str] | None = None,  # Above each picture; smaller letters where one is wider than its picture
     columns: int = 6,                     # Pictures in a row
     side: int | None = None,              # Longest side of a thumbnail, pixels; None: what a row has room for
     title_colors: Sequence[str] | None = None, # One matplotlib color per title
@@ -102,7 +103,7 @@ def photo_grid(
     inches = min(2.6, 7.8 / columns)  # the page is 7.8 inches wide; more than 2.6 would blow small photos up
     side = round(100 * inches) if side is None else side
     rows = math.ceil(len(pictures) / columns)
-    lines = max((title.count("\n") + 1 for title in words), default=0)
+    lines, letters = max((title.count("\n") + 1 for title in words), default=0), _title_size(words, inches)
     figure = Figure(figsize=(columns * inches, rows * (inches + 0.14 * lines)),
                     layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
     axes = np.ravel(figure.subplots(rows, columns))
@@ -111,8 +112,17 @@ def photo_grid(
         small = as_image(picture)
         small.thumbnail((side, side))
         axes[i].imshow(small, interpolation="lanczos")
-        if words: axes[i].set_title(words[i], fontsize=7, pad=2, color=colors[i])
+        if words: axes[i].set_title(words[i], fontsize=letters, pad=2, color=colors[i])
     display_figure(figure, alt=alt, format="jpeg", dots_per_inch=100)
+
+
+
+# %% ../nbs/workshop/08_show.ipynb #f68a09ce
+def _title_size(titles: Sequence[str], inches: float) -> float:
+    "The size of letters, 4 to 7 points, with which the longest line of all titles fits a picture of this width."
+    lines = [line for title in titles for line in title.split("\n") if line.strip()]
+    widest = max((TextPath((0, 0), line, size=7).get_extents().width for line in lines), default=1.0)
+    return max(4.0, min(7.0, 7.0 * 0.88 * 72 * inches / widest))  # pixels of small letters are rounded up: some air is left
 
 # %% ../nbs/workshop/08_show.ipynb #d7fb658c
 def training_curves(
