@@ -219,7 +219,9 @@ def test_ways_are_a_recipe(photos, way, tmp_path):
     trained = transfer.train_way(photos, 1, seed=2, checkpoint=tmp_path, way=way)
     again = transfer.train_way(photos, 1, seed=2, way=way)
     np.testing.assert_array_equal(trained.probabilities, again.probabilities)
-    assert trained.choices == {"way": way, "epochs": 1}
+    rows = 3 if way == "gradual unfreezing" else 1  # head, late layers, all
+    assert trained.choices == {"way": way, "epochs": rows}
+    assert trained.history.index.tolist() == list(range(rows)) and trained.history.notna().all(axis=None)
     with pytest.raises(BadSetting, match="no way 'sideways'"):
         transfer.train_way(photos, 1, way="sideways")
 

@@ -436,14 +436,15 @@ def run_way(
 # %% ../../nbs/pets/06_transfer.ipynb #b6aa8bda
 def _go(
     way: str, model: PhotoNetwork, photos: LabeledPhotos, epochs: int, seed: int, checkpoint: Path | None = None,
-) -> Training:
-    "Train in one of `WAYS`; returns the last of its trainings."
-    freeze_to, rates = WAYS[way]
+) -> pd.DataFrame:
+    "Train in one of `WAYS`; returns the history of all its stages. Gradual unfreezing has three, of at least one epoch each."
+    (freeze_to, rates), stages = WAYS[way], []
     if freeze_to is None:  # the head alone, then with the late layers, then all
-        for group in (-1, 1):
-            fine_tune_layers(model, photos, 1, (1e-4, 1e-3), seed, checkpoint and checkpoint/f"from {group}", freeze_to=group)
+        stages = [fine_tune_layers(model, photos, 1, (1e-4, 1e-3), seed, checkpoint and checkpoint/f"from {group}", group)
+                  for group in (-1, 1)]
         freeze_to, epochs = 0, max(1, epochs - 2)
-    return fine_tune_layers(model, photos, epochs, rates, seed, checkpoint and checkpoint/"final", freeze_to)
+    stages.append(fine_tune_layers(model, photos, epochs, rates, seed, checkpoint and checkpoint/"final", freeze_to))
+    return pd.concat([stage.history for stage in stages], ignore_index=True).rename_axis("epoch")
 
 # %% ../../nbs/pets/06_transfer.ipynb #d793d889
 _UNITS = {"loss": ("nats", "lower"), "views_loss": ("nats", "lower"), "training_seconds": ("s", "lower")}
@@ -540,7 +541,7 @@ def train_linear(
 # %% ../../nbs/pets/06_transfer.ipynb #25b75f41
 def train_way(
     photos: LabeledPhotos,
-    epochs: int | None = None,      # None: what suits the scale
+    epochs: int | None = None,      # None: what suits the scale; gradual unfreezing takes at least 3
     seed: int = 0,                  # Of the head's first weights, the order and the augmentation
     checkpoint: Path | None = None, # Folder for an interrupted training to go on from
     way: str = "all, discriminative", # A key of `WAYS`
@@ -552,10 +553,10 @@ def train_way(
     epochs, test = sizes().way_epochs if epochs is None else epochs, photos.rows("test")
     model, weights = starting_network(len(photos.classes))
     model = model.to(device()).to(memory_format=torch.channels_last)
-    training = _go(way, model, photos, epochs, seed, checkpoint)
+    history = _go(way, model, photos, epochs, seed, checkpoint)
     said = predict_views(model, photos.cache.photos[test], ((photos.cache.size, False),))
-    return TrainedClassifier(model.eval(), photos, weights, seed, test, said, {"way": way, "epochs": epochs},
-                             history=training.history, seconds=time.perf_counter() - started)
+    return TrainedClassifier(model.eval(), photos, weights, seed, test, said, {"way": way, "epochs": len(history)},
+                             history=history, seconds=time.perf_counter() - started)
 
 # %% ../../nbs/pets/06_transfer.ipynb #b1ee61eb
 class DocumentNetwork(nn.Module):
